@@ -1,0 +1,202 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// forward carries out one plain request.
+func (c *session) forward(ctx context.Context, d *Decision, ev *Event) bool {
+	r := &c.req
+	c.prefix = r.appendHead(c.prefix[:0], d, c.s.cfg.Name)
+	var b *upload
+	if r.body != noBody {
+		b = &upload{bodyReader: bodyReader{rd: &c.rd, kind: r.body, left: r.length}}
+		c.c.SetReadDeadline(noDeadline)
+	}
+	u, err := c.roundTrip(ctx, d, b)
+	if b != nil {
+		defer func() { ev.Up = b.sent }()
+	}
+	if err != nil {
+		return c.failed(ev, err, r.close || b != nil)
+	}
+	if c.resp.status == 407 {
+		// An origin's 407 would make the client send us its credentials.
+		c.settle(u, b)
+		u.Close()
+		return c.refuse(ev, fail(CauseDestinationUnreachable, nil, "The server answered 407, which only a proxy may."), true)
+	}
+	ev.Status = c.resp.status
+	if c.resp.status == 101 {
+		return c.switchProtocols(u, ev)
+	}
+	return c.relay(u, b, ev)
+}
+
+// failed ends a request that got no answer.
+func (c *session) failed(ev *Event, err error, closing bool) bool {
+	if errors.Is(err, errClientGone) {
+		ev.Err = err
+		c.finish(ev)
+		return false
+	}
+	return c.refuse(ev, asError(err), closing)
+}
+
+// relay passes the response in c.resp on and settles both connections.
+func (c *session) relay(u *upConn, b *upload, ev *Event) bool {
+	r, resp := &c.req, &c.resp
+	uploading := b != nil && b.done != nil
+	if uploading {
+		select {
+		case <-b.done:
+			uploading = false
+		default:
+		}
+	}
+	http10 := r.minor == 0
+	closing := r.close || uploading || resp.body == untilClose || resp.body == chunked && http10
+	pin := r.connAuth || resp.connAuth
+	upClose := resp.close
+	body := bodyReader{rd: &u.rd, kind: resp.body, left: max(0, resp.length)}
+	asChunks := resp.body == chunked && !http10
+	u.SetReadDeadline(noDeadline)
+
+	c.out = resp.appendHead(c.out[:0], r.method, c.s.cfg.Name, http10, closing)
+	c.wrote = true
+	var readErr, writeErr error
+	if rest := u.rd.buffered(); body.kind == sized && int64(len(rest)) >= body.left && body.left <= 32<<10 {
+		// Head and body in one write: one packet, one wake-up.
+		n := body.left
+		c.out = append(c.out, rest[:n]...)
+		u.rd.r += int(n)
+		body.left, body.ended = 0, true
+		if _, writeErr = c.c.Write(c.out); writeErr == nil {
+			ev.Down = n
+		}
+	} else if _, writeErr = c.c.Write(c.out); writeErr == nil && body.kind != noBody {
+		ev.Down, readErr, writeErr = copyBody(c.c, &body, asChunks, nil)
+	}
+	whole := readErr == nil && writeErr == nil
+	sent := c.settle(u, b)
+	c.keep(u, whole && sent && !upClose, pin)
+	if !whole {
+		ev.Err = errors.Join(readErr, writeErr)
+	}
+	c.finish(ev)
+	if whole && (closing || !sent) {
+		if !sent {
+			c.linger()
+		}
+		return false
+	}
+	return whole
+}
+
+// keep pools, pins or closes a connection after its response.
+func (c *session) keep(u *upConn, usable, pin bool) {
+	switch {
+	case !usable:
+		u.Close()
+	case pin || u.pinned:
+		u.pinned = true
+		c.pinned = u
+	default:
+		c.s.put(u)
+	}
+}
+
+// connectTunnel carries out CONNECT.
+func (c *session) connectTunnel(ctx context.Context, d *Decision, ev *Event) bool {
+	var u *upConn
+	var err error
+	if d.Route == RouteProxy {
+		c.prefix = c.req.appendHead(c.prefix[:0], d, c.s.cfg.Name)
+		u, err = c.roundTrip(ctx, d, nil)
+	} else {
+		u, err = c.obtain(ctx, d, true)
+	}
+	if err != nil {
+		return c.failed(ev, err, true)
+	}
+	if d.Route == RouteProxy && c.resp.status >= 300 {
+		// No tunnel: the upstream's own words, and nothing is relayed (RFC
+		// 9110 §9.3.6).
+		c.req.close = true
+		ev.Status = c.resp.status
+		return c.relay(u, nil, ev)
+	}
+	u.SetReadDeadline(noDeadline)
+	// RFC 9110 §9.3.6: no Content-Length, no Transfer-Encoding; the upstream's
+	// fields concern nobody behind us.
+	if _, err := c.c.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
+		u.Close()
+		return c.failed(ev, errClientGone, true)
+	}
+	ev.Status = 200
+	c.tunnel(u, ev)
+	return false
+}
+
+// switchProtocols passes a 101 on and then bytes (RFC 9110 §7.8).
+func (c *session) switchProtocols(u *upConn, ev *Event) bool {
+	u.SetReadDeadline(noDeadline)
+	c.out = c.resp.appendHead(c.out[:0], c.req.method, c.s.cfg.Name, false, false)
+	if _, err := c.c.Write(c.out); err != nil {
+		u.Close()
+		return c.failed(ev, errClientGone, true)
+	}
+	c.tunnel(u, ev)
+	return false
+}
+
+// tunnel moves bytes both ways until both directions have ended. The end of
+// one direction is passed on as such and leaves the other open (F4); a broken
+// connection ends both. Nothing is looked at.
+func (c *session) tunnel(u *upConn, ev *Event) {
+	defer c.finish(ev)
+	defer u.Close()
+	c.c.SetReadDeadline(noDeadline)
+	toUp, toClient := c.rd.take(), u.rd.take()
+	clientErr := c.rd.err
+	c.rd.release()
+	u.rd.release()
+	c.prefix, c.out = nil, nil
+	var down atomic.Int64
+	var wg sync.WaitGroup
+	wg.Go(func() { down.Store(pump(c.c, u.Conn, toClient, nil)) })
+	ev.Up = pump(u.Conn, c.c, toUp, clientErr)
+	wg.Wait()
+	ev.Down = down.Load()
+}
+
+// pump copies src to dst behind first. srcErr is what an earlier look ahead
+// saw at the end of src.
+func pump(dst, src net.Conn, first []byte, srcErr error) (n int64) {
+	if len(first) > 0 {
+		if _, err := dst.Write(first); err != nil {
+			dst.Close()
+			src.Close()
+			return 0
+		}
+	}
+	n = int64(len(first))
+	err := srcErr
+	if err == nil {
+		var m int64
+		m, err = io.Copy(dst, src)
+		n += m
+	} else if err == io.EOF {
+		err = nil
+	}
+	if err != nil || closeWrite(dst) != nil {
+		dst.Close()
+		src.Close()
+	}
+	return n
+}

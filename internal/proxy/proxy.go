@@ -1,0 +1,377 @@
+// Package proxy is the local forwarding proxy: it accepts HTTP/1.x requests
+// and CONNECT from this user's programs on loopback, asks its [Router] where
+// each one goes, and carries it there: straight to the origin, or through an
+// upstream proxy on a connection that it authenticates with Negotiate
+// (RFC 4559, in the form for proxies).
+//
+// What it promises: every request is parsed strictly and decided anew; the
+// host that was decided on is the host that is dialled; a token is made fresh
+// for each upstream connection, sent to that upstream only, and seen by nobody
+// else; a 407 of the upstream never reaches a client, and costs at most two
+// tokens; bodies stream in bounded memory; nothing inside a tunnel is read.
+//
+// What it refuses: guessing at malformed requests, going direct because
+// something broke, answering any scheme but Negotiate.
+//
+// It reads HTTP/1.1 itself instead of through net/http: connection-bound
+// authentication needs to know which request travels on which connection, and
+// strictness at this place is what keeps one request from becoming two.
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Upstream is a proxy that requests are handed to. Values are immutable and
+// shared: two requests use the same pooled connections only if their Upstream
+// has the same URL.
+type Upstream struct {
+	URL  string // scheme://host:port, for keys and for people; never userinfo
+	TLS  bool   // https: the proxy itself is spoken to over TLS
+	Host string // as configured, without port; the SPN is built from it
+	Port uint16
+}
+
+func (u *Upstream) addr() string { return join(u.Host, u.Port) }
+
+// Authenticator starts one authentication exchange for one new upstream
+// connection. Safe for concurrent use; gives up when ctx ends. An error should
+// be (or wrap) an [*Error] that names the cause.
+type Authenticator interface {
+	Begin(ctx context.Context, upstream *Upstream) (Exchange, error)
+
+	// Epoch changes whenever connections authenticated earlier must not be
+	// used any more: another principal, a new or a destroyed ticket. It is
+	// asked on every use of a pooled connection, so it has to be cheap.
+	Epoch() uint64
+}
+
+// Exchange lives as long as the handshake on one connection. Next(nil) gives
+// the first header value, decoded; Next(challenge) takes what the upstream
+// sent behind its scheme and gives the answer, nil when there is nothing more
+// to say. It is used by one goroutine. Close must be called once.
+type Exchange interface {
+	Scheme() string
+	Next(ctx context.Context, challenge []byte) (response []byte, err error)
+	Close() error
+}
+
+// A Route says where one request goes.
+type Route string
+
+// The routes.
+const (
+	RouteDirect  Route = "direct"
+	RouteProxy   Route = "proxy"
+	RouteRefused Route = "refused"
+)
+
+// Decision is a Router's answer for one request.
+type Decision struct {
+	Route Route
+	// Rule, Entry and Source say why; they are passed on to the Observer.
+	Rule, Entry, Source string
+	// Host is the canonical host (IPv6 without brackets). It is what is
+	// dialled, what the forwarded Host field says and what the log shows.
+	Host string
+	Port uint16
+	// Loopback: Host means this machine, whatever a resolver says.
+	Loopback bool
+	// Upstream is set for RouteProxy.
+	Upstream *Upstream
+	// Kerberos: the switch is on. Preemptive: do not wait for a 407.
+	Kerberos, Preemptive bool
+	// Refusal is the error for RouteRefused.
+	Refusal *Error
+}
+
+// Router decides one request. The host comes from the request target as it
+// was sent (brackets stripped, nothing decoded); Route makes it canonical, and
+// everything afterwards uses Decision.Host, so that what was decided is what
+// is dialled. An error means that the host is not one: the client gets 400.
+// Safe for concurrent use, and fast: it is on the path of every request.
+type Router interface {
+	Route(ctx context.Context, host string, port uint16) (Decision, error)
+}
+
+// RouterFunc lets a plain function be a [Router].
+type RouterFunc func(ctx context.Context, host string, port uint16) (Decision, error)
+
+// Route implements [Router].
+func (f RouterFunc) Route(ctx context.Context, host string, port uint16) (Decision, error) {
+	return f(ctx, host, port)
+}
+
+// PeerCheck says whether the program at the other end of an accepted
+// connection may use the proxy. It is asked once per connection, before a
+// byte is read; any error refuses.
+type PeerCheck interface {
+	Allowed(local, remote netip.AddrPort) error
+}
+
+// PeerFunc lets a plain function be a [PeerCheck].
+type PeerFunc func(local, remote netip.AddrPort) error
+
+// Allowed implements [PeerCheck].
+func (f PeerFunc) Allowed(local, remote netip.AddrPort) error { return f(local, remote) }
+
+// Event is one finished request or tunnel.
+type Event struct {
+	Time     time.Time
+	Method   string
+	Host     string
+	Port     uint16
+	Route    Route
+	Rule     string
+	Entry    string
+	Upstream string
+	Status   int   // what the client was told; 200 for a tunnel
+	Cause    Cause // "" when nothing went wrong
+	Err      error // the cause's own words, for the log
+	Up, Down int64 // body or tunnel bytes from and to the client
+	Took     time.Duration
+}
+
+// AuthResult is how the last authentication at an upstream ended.
+type AuthResult string
+
+// The results.
+const (
+	AuthNone          AuthResult = "none"
+	AuthAccepted      AuthResult = "accepted"
+	AuthRefused       AuthResult = "refused"
+	AuthNotChallenged AuthResult = "not_challenged"
+	AuthFailed        AuthResult = "failed"
+)
+
+// AuthEvent is one authentication of one upstream connection.
+type AuthEvent struct {
+	Time       time.Time
+	Upstream   *Upstream
+	Result     AuthResult
+	Cause      Cause
+	TokenBytes int
+	// Date is the upstream's own clock from its 407, zero if it sent none.
+	Date time.Time
+}
+
+// Observer is told what happened. Calls come from many goroutines and must
+// return at once: they stand in the way of a request.
+type Observer interface {
+	Request(Event)
+	Authenticated(AuthEvent)
+}
+
+type noObserver struct{}
+
+func (noObserver) Request(Event)           {}
+func (noObserver) Authenticated(AuthEvent) {}
+
+// Config holds what a Server needs. New copies it.
+type Config struct {
+	Router   Router        // required
+	Peer     PeerCheck     // required; there is no way to leave the check out by accident
+	Auth     Authenticator // nil: an upstream that wants a token is kerberos_unavailable
+	Observer Observer      // nil: nobody is told
+	Log      *slog.Logger  // nil discards
+	TLS      *tls.Config   // base for https upstreams; nil: the system's roots
+	// Dial opens TCP connections; nil means a plain net.Dialer. It must not
+	// look at proxy variables.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Name is the pseudonym in Via; a request that carries it already has gone
+	// in a circle (RFC 9110 §7.6.3). Empty: "kerbpass".
+	Name string
+	// Limits; zero means the default in brackets.
+	DialTimeout   time.Duration // one TCP and TLS connect [15s]
+	HeadTimeout   time.Duration // a request head, from its first byte [30s]
+	IdleTimeout   time.Duration // an idle client connection [5m]
+	AnswerTimeout time.Duration // a response head; the answer to CONNECT has a fifth of it [10m]
+	PoolIdle      time.Duration // an idle upstream connection [60s]
+}
+
+// Sizes that bound what one peer can make us hold.
+const (
+	maxRequestHead  = 128 << 10
+	maxResponseHead = 256 << 10 // a token in a challenge can be 64 KB
+	maxFields       = 512
+	maxReplay       = 256 << 10 // of a request body, kept until the upstream has answered
+	maxDrain        = 256 << 10 // of a body nobody wants, read to keep a connection
+	maxAttempts     = 2         // at an upstream, per client request
+	maxLegs         = 5         // per handshake on one connection
+	maxPooled       = 256       // idle upstream connections
+)
+
+// Server is the proxy. Make one with [New] and run it with [Server.Serve].
+type Server struct {
+	cfg  Config
+	log  *slog.Logger
+	obs  Observer
+	pool pool
+	// perRequest holds the URLs of upstreams that want a token on every
+	// request and not once per connection.
+	perRequest sync.Map
+
+	mu    sync.Mutex // guards conns, own, closed
+	conns map[net.Conn]struct{}
+	own   []netip.AddrPort
+	done  bool
+
+	open atomic.Int64
+	wg   sync.WaitGroup
+}
+
+// New checks cfg and returns a Server that does nothing yet.
+func New(cfg Config) (*Server, error) {
+	if cfg.Router == nil || cfg.Peer == nil {
+		return nil, errors.New("proxy: a Router and a PeerCheck are required")
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&cfg.DialTimeout, 15*time.Second)
+	def(&cfg.HeadTimeout, 30*time.Second)
+	def(&cfg.IdleTimeout, 5*time.Minute)
+	def(&cfg.AnswerTimeout, 10*time.Minute)
+	def(&cfg.PoolIdle, 60*time.Second)
+	if cfg.Name == "" {
+		cfg.Name = "kerbpass"
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{}).DialContext
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, obs: cfg.Observer, conns: map[net.Conn]struct{}{}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.obs == nil {
+		s.obs = noObserver{}
+	}
+	return s, nil
+}
+
+// Serve accepts on every listener until ctx ends or a listener fails for good,
+// then closes the listeners and every connection, and returns when all it
+// started is gone. A Server serves once.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	if len(listeners) == 0 {
+		return errors.New("proxy: no listener")
+	}
+	for _, l := range listeners {
+		if a, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
+			s.own = append(s.own, unmap(a))
+		}
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	for _, l := range listeners {
+		s.wg.Go(func() { stop(s.accept(ctx, l)) })
+	}
+	<-ctx.Done()
+	for _, l := range listeners {
+		l.Close()
+	}
+	s.pool.close()
+	s.closeAll()
+	s.wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// accept survives everything but a closed listener: a machine out of file
+// descriptors or memory recovers, and so must we.
+func (s *Server) accept(ctx context.Context, l net.Listener) error {
+	var wait time.Duration
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return context.Cause(ctx)
+			}
+			if wait == 0 {
+				s.log.Warn("accept failed, will go on", "err", err)
+			}
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(wait):
+			}
+			continue
+		}
+		wait = 0
+		if !s.track(c) {
+			c.Close()
+			continue
+		}
+		s.open.Add(1)
+		s.wg.Go(func() {
+			defer s.open.Add(-1)
+			defer s.untrack(c)
+			s.serveConn(ctx, c)
+		})
+	}
+}
+
+// Flush closes every idle upstream connection at once. Running requests and
+// tunnels finish on theirs, which are then closed and not pooled (G3).
+func (s *Server) Flush() { s.pool.flush() }
+
+// Open is the number of client connections, tunnels included.
+func (s *Server) Open() int { return int(s.open.Load()) }
+
+// track remembers a connection so that Serve can end it.
+func (s *Server) track(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *Server) untrack(c net.Conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	c.Close()
+}
+
+func (s *Server) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done = true
+	for c := range s.conns {
+		c.Close()
+	}
+}
+
+// isOwn reports whether addr is one of our listeners.
+func (s *Server) isOwn(addr net.Addr) bool {
+	t, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	a := unmap(t.AddrPort())
+	for _, own := range s.own {
+		if own.Port() == a.Port() && (own.Addr() == a.Addr() || own.Addr().IsUnspecified()) {
+			return true
+		}
+	}
+	return false
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

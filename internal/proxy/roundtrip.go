@@ -1,0 +1,386 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// roundTrip sends the request in c.prefix and b on a connection that fits d,
+// reacts to a 407, and returns with the head of the final answer in c.resp.
+// After an error no connection is left. Whatever the upstream says, it sees at
+// most two attempts, so at most two tokens, and five legs on one connection.
+func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upConn, err error) {
+	var (
+		refusals   int  // 407s that no further leg could answer
+		challenged bool // the upstream has asked for credentials
+		repeated   bool // a dead pooled connection has been replaced
+	)
+	for {
+		if u == nil {
+			if u, err = c.obtain(ctx, d, repeated || refusals > 0); err != nil {
+				return nil, err
+			}
+		}
+		var ex Exchange
+		header, size := "", 0
+		if u.up != nil && d.Kerberos && (challenged || d.Preemptive && !u.authed || c.s.wantsEach(u.up)) {
+			if ex, header, size, err = c.token(ctx, u); err != nil {
+				u.Close()
+				return nil, err
+			}
+		}
+		for leg := 1; ; leg++ {
+			err = c.send(u, header, b)
+			if err != nil || u.up == nil || c.resp.status != 407 {
+				break
+			}
+			// The upstream wants (more) credentials.
+			next, e := c.challenge(ctx, u, ex, d, size, leg, b)
+			if e != nil {
+				closeExchange(ex)
+				u.Close()
+				return nil, e
+			}
+			if next == "" {
+				break
+			}
+			header = next
+		}
+		if err != nil {
+			closeExchange(ex)
+			dead := u.reused && !repeated && !c.wrote && c.unanswered && c.req.idempotent() && b.replayable()
+			u.Close()
+			if dead && !errors.Is(err, errClientGone) {
+				repeated, u = true, nil
+				continue
+			}
+			return nil, err
+		}
+		if u.up != nil && c.resp.status == 407 {
+			// Refused, or asked for the first time: another token, on this
+			// connection if it never carried one and is clean (S06), else on a
+			// new one (S07).
+			carried := header != ""
+			closeExchange(ex)
+			if u.authed && !carried {
+				c.s.perRequest.Store(u.up.URL, true)
+			}
+			challenged = true
+			refusals++
+			if carried {
+				c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: CauseTokenRefused, TokenBytes: size, Date: c.resp.date})
+			}
+			if refusals == maxAttempts {
+				u.Close()
+				return nil, refused(u, &c.resp)
+			}
+			if !b.replayable() {
+				u.Close()
+				return nil, fail(CauseBodyNotReplayable, nil, "%s asked for credentials after more of the upload was sent than is kept.", u.up.URL)
+			}
+			if carried || (b != nil && !b.finished) || !u.drain(&c.resp) {
+				u.Close()
+				u = nil
+			}
+			continue
+		}
+		if u.up != nil {
+			if err := c.accepted(ctx, u, ex, header, size, d); err != nil {
+				u.Close()
+				return nil, err
+			}
+		}
+		return u, nil
+	}
+}
+
+func closeExchange(ex Exchange) {
+	if ex != nil {
+		ex.Close()
+	}
+}
+
+func (s *Server) wantsEach(up *Upstream) bool {
+	_, each := s.perRequest.Load(up.URL)
+	return each
+}
+
+// obtain takes a pooled connection or dials. While it waits, a client that
+// goes away ends the wait.
+func (c *session) obtain(ctx context.Context, d *Decision, fresh bool) (*upConn, error) {
+	key := poolKey(d)
+	if p := c.pinned; p != nil {
+		c.pinned = nil
+		if p.key == key && !fresh && !c.req.connect && c.s.fits(p, d.Kerberos) {
+			p.reused = true
+			return p, nil
+		}
+		p.Close()
+	}
+	if !fresh && !c.req.connect {
+		if u := c.s.get(key, d.Kerberos); u != nil {
+			return u, nil
+		}
+	}
+	ctx, stop := c.watch(ctx)
+	defer stop()
+	u, err := c.s.dial(ctx, d)
+	if err != nil && ctx.Err() != nil {
+		return nil, errClientGone
+	}
+	return u, err
+}
+
+// token starts an exchange and renders its first header line. Only here and in
+// challenge does a token exist outside the Authenticator.
+func (c *session) token(ctx context.Context, u *upConn) (ex Exchange, header string, size int, err error) {
+	if c.s.cfg.Auth == nil {
+		return nil, "", 0, &Error{Cause: CauseKerberosUnavailable}
+	}
+	wctx, stop := c.watch(ctx)
+	defer stop()
+	u.epoch = c.s.cfg.Auth.Epoch()
+	var tok []byte
+	if ex, err = c.s.cfg.Auth.Begin(wctx, u.up); err == nil {
+		if tok, err = ex.Next(wctx, nil); err == nil {
+			size = len(tok)
+			header, err = negotiateHeader(ex.Scheme(), tok)
+			clear(tok)
+		}
+	}
+	if err != nil {
+		closeExchange(ex)
+		if wctx.Err() != nil && ctx.Err() == nil {
+			return nil, "", 0, errClientGone
+		}
+		e := asError(err)
+		c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthFailed, Cause: e.Cause})
+		return nil, "", 0, e
+	}
+	return ex, header, size, nil
+}
+
+// challenge reads a 407. It returns the header line of a further leg on the
+// same connection, or "" when only a new attempt can help.
+func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Decision, size, leg int, b *upload) (string, error) {
+	var ch challenges
+	c.resp.values("proxy-authenticate", ch.add)
+	if !d.Kerberos {
+		return "", fail(CauseKerberosOff, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
+	}
+	if !ch.negotiate {
+		return "", fail(CauseNegotiateNotOffered, nil, "%s offers: %s.", u.up.URL, offer(ch.offered))
+	}
+	if strings.HasPrefix(string(ch.data), string(ntlmSignature)) {
+		return "", fail(CauseNTLM, nil, "%s answered with an NTLM challenge.", u.up.URL)
+	}
+	if ex == nil || ch.data == nil && !ch.bad {
+		return "", nil
+	}
+	// A continuation belongs to this context and this connection (RFC 4559 §5).
+	refusal := func(err error, text string) error {
+		e := refused(u, &c.resp)
+		e.Err = err
+		e.Detail += " " + text
+		c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: e.Cause, TokenBytes: size, Date: c.resp.date})
+		return e
+	}
+	if ch.bad {
+		return "", refusal(nil, "Its answer is not valid base64.")
+	}
+	tok, err := ex.Next(ctx, ch.data)
+	switch {
+	case err != nil:
+		return "", refusal(err, "It ended the negotiation.")
+	case tok == nil:
+		return "", refusal(nil, "It went on with a negotiation that was complete.")
+	case leg >= maxLegs:
+		return "", refusal(nil, "The negotiation did not end.")
+	case !b.replayable() || b != nil && !b.finished:
+		return "", &Error{Cause: CauseBodyNotReplayable}
+	case !u.drain(&c.resp):
+		return "", refusal(nil, "It closed the connection in the middle of the negotiation.")
+	}
+	header, err := negotiateHeader(ex.Scheme(), tok)
+	clear(tok)
+	return header, err
+}
+
+func offer(schemes []string) string {
+	if len(schemes) == 0 {
+		return "no scheme"
+	}
+	return strings.Join(schemes, ", ")
+}
+
+// refused describes a refused token; clocks are compared because every refusal
+// of a Negotiate proxy looks the same and skew is its commonest reason.
+func refused(u *upConn, r *response) *Error {
+	e := fail(CauseTokenRefused, nil, "%s answered 407 to a fresh token.", u.up.URL)
+	if skew := time.Since(r.date); !r.date.IsZero() && skew.Abs() > 2*time.Minute {
+		e.Detail += " Its clock differs from this computer's by " + skew.Abs().Round(time.Second).String() + "."
+	}
+	return e
+}
+
+// accepted takes note of an answer that was no 407, and lets the exchange see
+// what the upstream says about itself (H1, H2).
+func (c *session) accepted(ctx context.Context, u *upConn, ex Exchange, header string, size int, d *Decision) error {
+	if ex == nil {
+		if d.Kerberos && !u.authed && !u.reused {
+			c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthNotChallenged})
+		}
+		return nil
+	}
+	defer ex.Close()
+	var ch challenges
+	c.resp.values("proxy-authenticate", ch.add)
+	c.resp.values("proxy-authentication-info", ch.add)
+	if c.resp.status < 300 && (ch.data != nil || ch.bad) {
+		if _, err := ex.Next(ctx, ch.data); err != nil || ch.bad {
+			c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthFailed, Cause: CauseTokenRefused, TokenBytes: size})
+			return fail(CauseTokenRefused, err, "%s could not prove that it is the right proxy; its answer was dropped.", u.up.URL)
+		}
+	}
+	u.authed = true
+	c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthAccepted, TokenBytes: size})
+	return nil
+}
+
+// send writes head and body and reads the head of the answer into c.resp.
+// Informational answers are passed on, an answer that comes early stops
+// nothing: the body goes on in its own goroutine until settle.
+func (c *session) send(u *upConn, header string, b *upload) error {
+	c.out = append(append(append(c.out[:0], c.prefix...), header...), '\r', '\n')
+	c.unanswered = true
+	whole := b == nil
+	if b != nil && b.kind == sized && !b.started && !b.lost && int64(len(b.rd.buffered())) >= b.left && b.left <= 16<<10 {
+		// A small body that is here already goes with the head, in one write.
+		body := b.rd.buffered()[:b.left]
+		b.kept = append(b.kept, body...)
+		b.rd.r += len(body)
+		b.left, b.ended = 0, true
+	}
+	if b != nil && b.kind == sized && b.ended && !b.lost {
+		c.out = append(c.out, b.kept...)
+		b.finished, b.sent, whole = true, int64(len(b.kept)), true
+	}
+	limit := c.s.cfg.AnswerTimeout
+	if c.req.connect {
+		limit /= 5
+	}
+	if _, err := u.Write(c.out); err != nil && whole {
+		// The answer may have come before the end of what we wrote.
+		if len(u.rd.buffered()) == 0 && u.rd.fill() != nil {
+			return c.upstreamGone(u, err)
+		}
+	}
+	if whole {
+		u.SetReadDeadline(time.Now().Add(limit))
+	} else {
+		u.SetReadDeadline(noDeadline)
+		b.done = make(chan struct{})
+		done := b.done
+		go func() {
+			defer close(done)
+			b.send(u.Conn, u.up != nil || u.reused)
+			switch {
+			case b.clientErr != nil:
+				// The origin must never take a half-sent body for a whole one.
+				u.Conn.Close()
+			default:
+				u.SetReadDeadline(time.Now().Add(limit))
+			}
+		}()
+	}
+	err := c.readHead(u)
+	if err != nil || c.resp.status == 407 && u.up != nil {
+		c.settle(u, b)
+		if b != nil && b.clientErr != nil && !isTimeout(b.clientErr) {
+			return clientError(b.clientErr)
+		}
+	}
+	return err
+}
+
+// clientError tells a body the client got wrong from a client that went away.
+func clientError(err error) error {
+	if errors.Is(err, errChunk) || errors.Is(err, errBareLF) || errors.Is(err, errHeadTooLarge) {
+		return fail(CauseBadRequest, err, "The request body is not validly chunked.")
+	}
+	return errClientGone
+}
+
+// settle ends an upload that nobody waits for any more. It reports whether the
+// body had been sent whole.
+func (c *session) settle(u *upConn, b *upload) bool {
+	if b == nil || b.done == nil {
+		return b == nil || b.finished
+	}
+	select {
+	case <-b.done:
+	default:
+		c.c.SetReadDeadline(time.Unix(1, 0))
+		u.SetWriteDeadline(time.Unix(1, 0))
+		<-b.done
+		c.c.SetReadDeadline(noDeadline)
+		u.SetWriteDeadline(noDeadline)
+		if isTimeout(b.clientErr) {
+			b.clientErr = nil // ours
+		}
+	}
+	b.done = nil
+	return b.finished
+}
+
+// readHead reads heads until a final one is in c.resp.
+func (c *session) readHead(u *upConn) error {
+	for {
+		head, err := u.rd.head(maxResponseHead)
+		if err != nil {
+			return c.upstreamGone(u, err)
+		}
+		c.unanswered = false
+		if err := parseResponse(head, c.req.method, &c.resp); err != nil {
+			return c.upstreamGone(u, err)
+		}
+		if c.resp.status >= 200 || c.resp.status == 101 && c.req.upgrade {
+			return nil
+		}
+		if c.resp.status == 101 {
+			return c.upstreamGone(u, errResponse)
+		}
+		if c.req.minor == 1 && !c.req.connect {
+			c.out = c.resp.appendHead(c.out[:0], c.req.method, c.s.cfg.Name, false, false)
+			if _, err := c.c.Write(c.out); err != nil {
+				return errClientGone
+			}
+		}
+	}
+}
+
+// upstreamGone names a connection that broke, or an answer that is none.
+func (c *session) upstreamGone(u *upConn, err error) error {
+	who, cause := "The server", CauseDestinationUnreachable
+	if u.up != nil {
+		who, cause = u.up.URL, CauseUpstreamUnreachable
+	}
+	switch {
+	case isTimeout(err):
+		return fail(CauseTimeout, err, "%s did not answer.", who)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return fail(cause, err, "%s closed the connection without an answer.", who)
+	case errors.Is(err, errHeadTooLarge), errors.Is(err, errManyFields):
+		return fail(cause, err, "%s sent a response head that is too large.", who)
+	case errors.Is(err, errResponse), errors.Is(err, errBareLF), errors.Is(err, errFieldSyntax), errors.Is(err, errStartLine):
+		return fail(cause, err, "%s sent an answer that is not valid HTTP.", who)
+	}
+	return fail(cause, err, "The connection to %s broke.", strings.TrimPrefix(who, "The "))
+}

@@ -1,0 +1,213 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// session is one client connection and what is reused between its requests.
+type session struct {
+	s   *Server
+	c   net.Conn
+	rd  reader
+	req request
+	// prefix is the head to send on, without credentials; out is scratch.
+	prefix, out []byte
+	resp        response
+	// pinned is the upstream connection that a connection-bound
+	// authentication of the client itself went over (RFC 4559 §6).
+	pinned *upConn
+	// wrote: a byte of the current answer has gone to the client.
+	wrote bool
+	// unanswered: no byte of an answer has come for what was sent last.
+	unanswered bool
+}
+
+// errClientGone: nobody is left to answer.
+var errClientGone = errors.New("client gone")
+
+func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
+	c := &session{s: s, c: conn}
+	c.rd.c = conn
+	defer func() {
+		c.rd.r, c.rd.w = 0, 0
+		c.rd.release()
+		if c.pinned != nil {
+			c.pinned.Close()
+		}
+	}()
+	if err := s.checkPeer(conn); err != nil {
+		ev := Event{Time: time.Now(), Route: RouteRefused, Cause: CauseNotYourUser, Status: 403, Err: err}
+		conn.Write(page(&Error{Cause: CauseNotYourUser}, false, true, false))
+		c.linger()
+		s.obs.Request(ev)
+		return
+	}
+	for c.next(ctx) {
+	}
+}
+
+func (s *Server) checkPeer(conn net.Conn) error {
+	local, err1 := netip.ParseAddrPort(conn.LocalAddr().String())
+	remote, err2 := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	return s.cfg.Peer.Allowed(unmap(local), unmap(remote))
+}
+
+// next serves one request and reports whether another may follow.
+func (c *session) next(ctx context.Context) bool {
+	if len(c.rd.buffered()) == 0 {
+		c.rd.release()
+		c.c.SetReadDeadline(time.Now().Add(c.s.cfg.IdleTimeout))
+		if c.rd.fill() != nil {
+			return false
+		}
+	}
+	c.c.SetReadDeadline(time.Now().Add(c.s.cfg.HeadTimeout))
+	head, err := c.rd.head(maxRequestHead)
+	start := time.Now()
+	if err != nil {
+		switch {
+		case errors.Is(err, errBareLF), errors.Is(err, errHeadTooLarge), errors.Is(err, errStartLine):
+			return c.refuse(&Event{Time: start}, fail(CauseBadRequest, nil, "%s.", sentence(err)), true)
+		}
+		return false
+	}
+	if err := parseRequest(head, &c.req); err != nil {
+		return c.refuse(&Event{Time: start, Method: c.req.method}, fail(CauseBadRequest, nil, "%s", sentence(err)), true)
+	}
+	c.wrote = false
+	return c.handle(ctx, start)
+}
+
+func sentence(err error) string {
+	text := err.Error()
+	if !strings.HasSuffix(text, ".") {
+		text = strings.ToUpper(text[:1]) + text[1:]
+	}
+	return text
+}
+
+// handle decides the parsed request and carries it out.
+func (c *session) handle(ctx context.Context, start time.Time) bool {
+	r := &c.req
+	ev := &Event{Time: start, Method: r.method}
+	d, err := c.s.cfg.Router.Route(ctx, string(r.target.host), r.target.port)
+	if err != nil {
+		return c.refuse(ev, fail(CauseBadRequest, err, "The host in the request is not valid: %s", sentence(err)), true)
+	}
+	ev.Host, ev.Port, ev.Route, ev.Rule, ev.Entry = d.Host, d.Port, d.Route, d.Rule, d.Entry
+	if d.Upstream != nil {
+		ev.Upstream = d.Upstream.URL
+	}
+	// Everything that could be misread as a next request is closed over.
+	closing := r.close || r.connect || r.body != noBody
+	switch {
+	case d.Route == RouteRefused:
+		e := d.Refusal
+		if e == nil {
+			e = &Error{Cause: CausePolicy}
+		}
+		return c.refuse(ev, e, closing)
+	case r.looped(c.s.cfg.Name):
+		return c.refuse(ev, &Error{Cause: CauseLoop}, closing)
+	case r.maxFwd == 0 && (r.method == "OPTIONS" || r.method == "TRACE"):
+		return c.answerHere(ev, closing)
+	case r.connect:
+		return c.connectTunnel(ctx, &d, ev)
+	}
+	return c.forward(ctx, &d, ev)
+}
+
+// answerHere is the final recipient of an OPTIONS or TRACE that may go no
+// further (RFC 9110 §7.6.2, §9.3.8): the reflection leaves credentials out.
+func (c *session) answerHere(ev *Event, closing bool) bool {
+	head := "HTTP/1.1 200 OK\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT\r\n"
+	var body []byte
+	if c.req.method == "TRACE" {
+		head = "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\n"
+		body = append(body, "TRACE "+join(ev.Host, ev.Port)+" HTTP/1.1\r\n"...)
+		for _, f := range c.req.fields {
+			if !hopByHop(f.name) && !is(f.name, "authorization") && !is(f.name, "cookie") {
+				body = appendField(body, f)
+			}
+		}
+	}
+	if closing {
+		head += "Connection: close\r\n"
+	}
+	_, err := c.c.Write(append([]byte(head+"Content-Length: "+itoa(len(body))+"\r\n\r\n"), body...))
+	ev.Status = 200
+	c.finish(ev)
+	return err == nil && !closing
+}
+
+// refuse answers with e's page and reports whether the connection goes on.
+func (c *session) refuse(ev *Event, e *Error, closing bool) bool {
+	ev.Cause, ev.Err, ev.Status = e.Cause, e, e.Cause.Status()
+	defer c.finish(ev)
+	if c.wrote {
+		return false
+	}
+	closing = closing || c.req.minor == 0
+	c.c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	_, err := c.c.Write(page(e, c.req.html, closing, c.req.method == "HEAD"))
+	c.c.SetWriteDeadline(noDeadline)
+	if closing {
+		c.linger()
+	}
+	return err == nil && !closing
+}
+
+func (c *session) finish(ev *Event) {
+	ev.Took = time.Since(ev.Time)
+	c.s.obs.Request(*ev)
+}
+
+// linger ends our side and reads on for a moment: closing with unread bytes in
+// the socket would reset the connection and could destroy the answer before
+// the client has read it (RFC 9112 §9.6).
+func (c *session) linger() {
+	if closeWrite(c.c) != nil {
+		return
+	}
+	c.c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	io.CopyN(io.Discard, c.c, 4*maxDrain)
+}
+
+// watch looks out for the client while something slow happens on its behalf:
+// ctx ends when the connection breaks, and for CONNECT also when the client
+// ends its side. (A plain request's client may end its side and still wait.)
+// What arrives meanwhile stays in the buffer. stop must be called before the
+// client is read again.
+func (c *session) watch(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	if c.rd.err != nil || len(c.rd.buffered()) > 0 {
+		return ctx, cancel
+	}
+	c.c.SetReadDeadline(noDeadline)
+	done := make(chan struct{})
+	connect := c.req.connect
+	go func() {
+		defer close(done)
+		if err := c.rd.fill(); err != nil && !isTimeout(err) {
+			c.rd.err = err
+			if connect || err != io.EOF {
+				cancel()
+			}
+		}
+	}()
+	return ctx, func() {
+		c.c.SetReadDeadline(time.Unix(1, 0))
+		<-done
+		c.c.SetReadDeadline(noDeadline)
+		cancel()
+	}
+}
