@@ -1,0 +1,65 @@
+// Package tickettest is the test world of the ticket rooms: a fake backend
+// with func fields, the suite every backend must pass, and launchers for real
+// servers (MIT KDC, sssd's KCM, a KDC that never answers, the Squid helper as
+// an independent acceptor). Every server runs in a folder of its own on
+// loopback, is stopped by its process id, and a program that is not installed
+// ends the test through testenv.
+package tickettest
+
+import (
+	"context"
+
+	"kerbpass/internal/ticket"
+)
+
+// Fake is a [ticket.Backend] made of funcs. A nil func answers like a machine
+// without tickets.
+type Fake struct {
+	NameFunc   func() string
+	StatusFunc func(ctx context.Context) (ticket.Status, error)
+	CachesFunc func(ctx context.Context) ([]ticket.Cache, error)
+	TokenFunc  func(ctx context.Context, spn string) ([]byte, error)
+	StampFunc  func() string
+}
+
+var _ ticket.Backend = (*Fake)(nil)
+
+// Name implements [ticket.Backend].
+func (f *Fake) Name() string {
+	if f.NameFunc == nil {
+		return "fake"
+	}
+	return f.NameFunc()
+}
+
+// Status implements [ticket.Backend].
+func (f *Fake) Status(ctx context.Context) (ticket.Status, error) {
+	if f.StatusFunc == nil {
+		return ticket.Status{}, &ticket.OpError{Op: "status", Err: ticket.ErrNoTicket}
+	}
+	return f.StatusFunc(ctx)
+}
+
+// Caches implements [ticket.Backend].
+func (f *Fake) Caches(ctx context.Context) ([]ticket.Cache, error) {
+	if f.CachesFunc == nil {
+		return nil, nil
+	}
+	return f.CachesFunc(ctx)
+}
+
+// Token implements [ticket.Backend].
+func (f *Fake) Token(ctx context.Context, spn string) ([]byte, error) {
+	if f.TokenFunc == nil {
+		return nil, &ticket.OpError{Op: "token", Subject: spn, Err: ticket.ErrNoTicket}
+	}
+	return f.TokenFunc(ctx, spn)
+}
+
+// Stamp implements [ticket.Backend].
+func (f *Fake) Stamp() string {
+	if f.StampFunc == nil {
+		return ""
+	}
+	return f.StampFunc()
+}
