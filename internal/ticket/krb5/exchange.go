@@ -1,0 +1,254 @@
+package krb5
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jcmturner/gokrb5/v8/crypto"
+	"github.com/jcmturner/gokrb5/v8/iana"
+	"github.com/jcmturner/gokrb5/v8/iana/chksumtype"
+	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
+	"github.com/jcmturner/gokrb5/v8/iana/flags"
+	"github.com/jcmturner/gokrb5/v8/iana/keyusage"
+	"github.com/jcmturner/gokrb5/v8/iana/msgtype"
+	"github.com/jcmturner/gokrb5/v8/iana/patype"
+	"github.com/jcmturner/gokrb5/v8/messages"
+	"github.com/jcmturner/gokrb5/v8/types"
+
+	"kerbpass/internal/ticket"
+)
+
+// A pass is a ticket together with the key that proves the right to use it.
+type pass struct {
+	ticket messages.Ticket
+	key    types.EncryptionKey
+	client principal
+	start  time.Time
+	end    time.Time
+}
+
+// keySize gives the bytes of a key by encryption type. The library's own table
+// has one of them wrong (24 for type 20).
+var keySize = map[int32]int{16: 24, 17: 16, 18: 32, 19: 16, 20: 32, 23: 16}
+
+// newPass hands a checked cache entry to the library.
+func newPass(e *cred) (p *pass, err error) {
+	defer recovered(&err)
+	if n, ok := keySize[e.etype]; !ok || n != len(e.key) {
+		return nil, fmt.Errorf("%w: key of %d bytes with encryption type %d is not usable here", ticket.ErrCache, len(e.key), e.etype)
+	}
+	p = &pass{client: e.client, key: types.EncryptionKey{KeyType: e.etype, KeyValue: e.key}, start: e.start, end: e.end}
+	if err := p.ticket.Unmarshal(e.ticket); err != nil {
+		return nil, fmt.Errorf("%w: ticket for %s: %v", ticket.ErrCache, e.server, err)
+	}
+	if len(p.ticket.SName.NameString) == 0 {
+		return nil, fmt.Errorf("%w: ticket for nobody", ticket.ErrCache)
+	}
+	return p, nil
+}
+
+// recovered turns a panic of the library, which does not check every length,
+// into an error.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("damaged Kerberos message: %v", p)
+	}
+}
+
+func (p principal) String() string { return strings.Join(p.parts, "/") + "@" + p.realm }
+
+func (p principal) wire() types.PrincipalName {
+	return types.PrincipalName{NameType: p.kind, NameString: p.parts}
+}
+
+// A ticker hands out time stamps that never repeat, in microseconds: a server
+// may take two authenticators with one stamp for a replay (RFC 4120 section
+// 3.2.3).
+type ticker struct{ last atomic.Int64 }
+
+func (t *ticker) next(now time.Time) time.Time {
+	for {
+		last, us := t.last.Load(), now.UnixMicro()
+		if us <= last {
+			us = last + 1
+		}
+		if t.last.CompareAndSwap(last, us) {
+			return time.UnixMicro(us).UTC()
+		}
+	}
+}
+
+// authenticator is the sealed proof in an AP-REQ (RFC 4120 section 5.5.1).
+func authenticator(p *pass, stamp time.Time, sum types.Checksum) (messages.APReq, error) {
+	var seq [4]byte
+	rand.Read(seq[:])
+	return messages.NewAPReq(p.ticket, p.key, types.Authenticator{
+		AVNO: iana.PVNO, CRealm: p.client.realm, CName: p.client.wire(), Cksum: sum,
+		CTime: stamp.Truncate(time.Second), Cusec: stamp.Nanosecond() / 1000,
+		// Below 2^30: some acceptors read the number as signed.
+		SeqNumber: int64(binary.BigEndian.Uint32(seq[:]) & 0x3fffffff),
+	})
+}
+
+// newToken makes a SPNEGO token of a service ticket: krb5 mechanism only, no
+// mutual authentication, no delegation, no channel binding.
+func newToken(p *pass, stamp time.Time) (token []byte, err error) {
+	defer recovered(&err)
+	// RFC 4121 section 4.1.1: length and hash of no channel bindings, flags.
+	const confidential, integrity = 0x10, 0x20
+	sum := make([]byte, 24)
+	sum[0], sum[20] = 16, confidential|integrity
+	ap, err := authenticator(p, stamp, types.Checksum{CksumType: chksumtype.GSSAPI, Checksum: sum})
+	if err != nil {
+		return nil, err
+	}
+	b, err := ap.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return ticket.WrapSPNEGO(ticket.FrameAPReq(b)), nil
+}
+
+// fetch asks for a service ticket, realm by realm as the KDCs refer
+// (RFC 4120 section 3.3, RFC 6806 section 8). target may be "": then the
+// client's KDC is asked and knows.
+func (s *state) fetch(ctx context.Context, service types.PrincipalName, target string) (*pass, error) {
+	at, realm := s.tgt, s.tgt.client.realm
+	for range 6 {
+		name := service
+		if target != "" && realm != target {
+			name = types.PrincipalName{NameType: 2, NameString: []string{"krbtgt", target}}
+		}
+		next, err := s.tgs(ctx, realm, at, name)
+		if err != nil {
+			return nil, err
+		}
+		got := next.ticket.SName.NameString
+		if len(got) != 2 || got[0] != "krbtgt" {
+			if name.NameString[0] == "krbtgt" {
+				return nil, fmt.Errorf("KDC of %s answered with a ticket for %s, not for realm %s", realm, strings.Join(got, "/"), target)
+			}
+			return next, nil
+		}
+		if got[1] == realm {
+			return nil, fmt.Errorf("KDC of %s refers to itself: %w", realm, ticket.ErrSPNUnknown)
+		}
+		at, realm = next, got[1]
+	}
+	return nil, fmt.Errorf("too many referrals between realms for %s", service.PrincipalNameString())
+}
+
+// tgs makes one TGS exchange.
+func (s *state) tgs(ctx context.Context, realm string, tgt *pass, service types.PrincipalName) (*pass, error) {
+	req, nonce, err := s.tgsRequest(realm, tgt, service)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := ask(ctx, s.conf, realm, req)
+	if err != nil {
+		return nil, err
+	}
+	p, err := readReply(raw, tgt, nonce)
+	if err != nil {
+		return nil, fmt.Errorf("KDC of %s: %w", realm, err)
+	}
+	if asked := service.NameString[0]; asked != "krbtgt" && p.ticket.SName.NameString[0] != "krbtgt" && p.ticket.SName.NameString[0] != asked {
+		return nil, fmt.Errorf("KDC of %s answered with a ticket for %s", realm, p.ticket.SName.PrincipalNameString())
+	}
+	return p, nil
+}
+
+// tgsRequest builds a TGS-REQ (RFC 4120 section 5.4.1) stamped with the KDC's
+// time as far as the cache tells it.
+func (s *state) tgsRequest(realm string, tgt *pass, service types.PrincipalName) (b []byte, nonce int, err error) {
+	defer recovered(&err)
+	var random [4]byte
+	rand.Read(random[:])
+	nonce = int(binary.BigEndian.Uint32(random[:]) & 0x7fffffff)
+	body := messages.KDCReqBody{
+		KDCOptions: types.NewKrbFlags(), Realm: realm, SName: service,
+		Till: tgt.end, Nonce: nonce, EType: s.conf.etypes(),
+	}
+	types.SetFlag(&body.KDCOptions, flags.Canonicalize) // or the KDC will not refer
+	sealed, err := body.Marshal()
+	if err != nil {
+		return nil, 0, err
+	}
+	et, err := crypto.GetEtype(tgt.key.KeyType)
+	if err != nil {
+		return nil, 0, err
+	}
+	sum, err := et.GetChecksumHash(tgt.key.KeyValue, sealed, keyusage.TGS_REQ_PA_TGS_REQ_AP_REQ_AUTHENTICATOR_CHKSUM)
+	if err != nil {
+		return nil, 0, err
+	}
+	ap, err := authenticator(tgt, s.next(), types.Checksum{CksumType: et.GetHashID(), Checksum: sum})
+	if err != nil {
+		return nil, 0, err
+	}
+	apb, err := ap.Marshal()
+	if err != nil {
+		return nil, 0, err
+	}
+	req := messages.TGSReq{KDCReqFields: messages.KDCReqFields{
+		PVNO: iana.PVNO, MsgType: msgtype.KRB_TGS_REQ, ReqBody: body,
+		PAData: types.PADataSequence{{PADataType: patype.PA_TGS_REQ, PADataValue: apb}},
+	}}
+	b, err = req.Marshal()
+	return b, nonce, err
+}
+
+// readReply opens a TGS-REP and checks that it answers this request
+// (RFC 4120 section 3.3.4).
+func readReply(raw []byte, tgt *pass, nonce int) (p *pass, err error) {
+	defer recovered(&err)
+	var no messages.KRBError
+	if no.Unmarshal(raw) == nil {
+		return nil, refusal(no)
+	}
+	var rep messages.TGSRep
+	if err := rep.Unmarshal(raw); err != nil {
+		return nil, fmt.Errorf("not a reply: %v", err)
+	}
+	if err := rep.DecryptEncPart(tgt.key); err != nil {
+		return nil, fmt.Errorf("reply is not for this ticket: %v", err)
+	}
+	part := &rep.DecryptedEncPart
+	switch {
+	case part.Nonce != nonce:
+		return nil, errors.New("reply to another request")
+	case !rep.CName.Equal(tgt.client.wire()) || rep.CRealm != tgt.client.realm:
+		return nil, errors.New("reply for another client")
+	case len(part.SName.NameString) == 0 || !part.SName.Equal(rep.Ticket.SName) || part.SRealm != rep.Ticket.Realm:
+		return nil, errors.New("reply contradicts itself")
+	case len(part.Key.KeyValue) != keySize[part.Key.KeyType] || len(part.Key.KeyValue) == 0:
+		return nil, fmt.Errorf("session key of encryption type %d is not usable here", part.Key.KeyType)
+	}
+	start := part.StartTime
+	if start.IsZero() {
+		start = part.AuthTime
+	}
+	return &pass{ticket: rep.Ticket, key: part.Key, client: tgt.client, start: start, end: part.EndTime}, nil
+}
+
+// refusal names a KDC's error by what the caller can do about it.
+func refusal(e messages.KRBError) error {
+	kind := map[int32]error{
+		errorcode.KDC_ERR_S_PRINCIPAL_UNKNOWN: ticket.ErrSPNUnknown,
+		errorcode.KRB_AP_ERR_TKT_EXPIRED:      ticket.ErrExpired,
+		errorcode.KRB_AP_ERR_SKEW:             ticket.ErrClockSkew,
+		errorcode.KRB_AP_ERR_TKT_NYV:          ticket.ErrClockSkew,
+		errorcode.KDC_ERR_SVC_UNAVAILABLE:     ticket.ErrKDCUnreachable,
+	}[e.ErrorCode]
+	text := strings.TrimSpace(errorcode.Lookup(e.ErrorCode))
+	if kind == nil {
+		return errors.New(text)
+	}
+	return fmt.Errorf("%w: %s", kind, text)
+}

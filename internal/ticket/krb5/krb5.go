@@ -1,0 +1,451 @@
+// Package krb5 makes tokens in pure Go, for systems without a Kerberos
+// library. It reads ticket caches of type FILE (and DIR, by way of the files
+// in it), asks the KDC for service tickets, keeps those in memory and never
+// writes to the user's cache.
+//
+// A cache is checked byte by byte before the Kerberos library sees any of it;
+// replies of a KDC are bounded and checked. The package refuses what it cannot
+// do: KEYRING, KCM, MSLSA and API caches, KDCs behind HTTPS, FAST armour, and
+// making or renewing tickets (kinit does that).
+package krb5
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jcmturner/gokrb5/v8/types"
+
+	"kerbpass/internal/ticket"
+)
+
+var _ ticket.Backend = (*Backend)(nil)
+
+const (
+	clockSkew   = 5 * time.Minute
+	nearlyOver  = 10 * time.Second // a service ticket this close to its end is not used
+	maxServices = 256              // service tickets kept in memory
+)
+
+// Config says where tickets and settings lie. The zero value is usable.
+type Config struct {
+	Cache      string              // ticket cache name; "" means KRB5CCNAME, else krb5.conf, else the system's default
+	ConfigPath string              // krb5.conf; "" means KRB5_CONFIG, else the system's place; may be a list
+	Getenv     func(string) string // nil: nothing is set
+	Log        *slog.Logger        // nil discards
+}
+
+// Backend is a [ticket.Backend] named krb5. It starts no goroutine that
+// outlives a call, and every call ends with its context.
+type Backend struct {
+	cache  string // a cache name, or "": krb5.conf decides
+	config string
+	log    *slog.Logger
+	ticks  ticker
+
+	mu   sync.Mutex // guards what follows; not held while a KDC is asked
+	conf confFile
+	last *state // what the cache held when last read; nil: not read
+}
+
+// A confFile is krb5.conf as last read.
+type confFile struct {
+	files  []string // with what they include, missing ones too
+	readAt string   // their stamp before they were read
+	conf   conf
+	err    error
+}
+
+// A state is the content of one cache at one time.
+type state struct {
+	name  string // full name of the cache
+	stamp string
+	conf  conf
+	file  *cacheFile
+	tgtAt *cred
+	tgt   *pass
+	ticks *ticker
+
+	mu       sync.Mutex          // guards services and the pass in each
+	services map[string]*service // by SPN as given
+}
+
+// A service is what is known of one service principal.
+type service struct {
+	asking chan struct{} // holds one value while the KDC is asked
+	pass   *pass         // nil: not fetched yet
+}
+
+// New checks cfg. It does no I/O: a cache that does not exist yet is fine. A
+// cache type that needs the system's library is an error that wraps
+// [errors.ErrUnsupported].
+func New(cfg Config) (*Backend, error) {
+	env := cfg.Getenv
+	if env == nil {
+		env = func(string) string { return "" }
+	}
+	b := &Backend{
+		cache:  cmp.Or(cfg.Cache, env("KRB5CCNAME")),
+		config: cmp.Or(cfg.ConfigPath, env("KRB5_CONFIG"), defaultConfig),
+		log:    cfg.Log,
+	}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	if b.cache != "" {
+		if _, err := parseName(b.cache); err != nil {
+			return nil, &ticket.OpError{Op: "open", Subject: b.cache, Err: err}
+		}
+	}
+	return b, nil
+}
+
+// Name implements [ticket.Backend].
+func (*Backend) Name() string { return "krb5" }
+
+// settings returns krb5.conf, read again when one of its files has changed.
+// The caller holds b.mu.
+func (b *Backend) settings() (conf, error) {
+	if b.conf.files == nil || b.conf.stamp() != b.conf.readAt {
+		root, files, readAt, err := loadProfile(b.config)
+		b.conf = confFile{files: files, readAt: readAt, conf: conf{root}, err: err}
+		b.last = nil
+	}
+	return b.conf.conf, b.conf.err
+}
+
+// stamp is the fingerprint of all files now.
+func (c *confFile) stamp() string {
+	var s strings.Builder
+	for _, f := range c.files {
+		s.WriteString(stampFile(f) + ";")
+	}
+	return s.String()
+}
+
+// locate finds the cache file in use. The caller holds b.mu.
+func (b *Backend) locate() (l location, file string, c conf, err error) {
+	if c, err = b.settings(); err != nil {
+		return l, "", c, err
+	}
+	name := b.cache
+	if name == "" {
+		if name, err = c.cacheName(); err != nil {
+			return l, "", c, err
+		}
+		name = cmp.Or(name, defaultCache())
+	}
+	if name == "" {
+		return l, "", c, fmt.Errorf("no ticket cache is named; set KRB5CCNAME=FILE:path: %w", errors.ErrUnsupported)
+	}
+	if l, err = parseName(name); err != nil {
+		return l, "", c, err
+	}
+	file, err = l.primary()
+	return l, file, c, err
+}
+
+// load returns what the cache holds now, reading it only if its stamp has
+// changed. The name is set whenever it is known, error or not.
+func (b *Backend) load() (s *state, name string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, file, c, err := b.locate()
+	if err != nil {
+		return nil, b.cache, err
+	}
+	name = l.full(file)
+	if b.last != nil && b.last.name == name && b.last.stamp == stampFile(file) {
+		return b.last, name, nil
+	}
+	b.last = nil
+	parsed, stamp, err := readCache(file, c)
+	if err != nil {
+		return nil, name, err
+	}
+	s = &state{name: name, stamp: stamp, conf: c, file: parsed, ticks: &b.ticks, services: map[string]*service{}}
+	s.tgtAt = parsed.tgt()
+	if s.tgtAt != nil {
+		if s.tgt, err = newPass(s.tgtAt); err != nil {
+			return nil, name, err
+		}
+	}
+	b.log.Debug("ticket cache read", "cache", name, "tickets", len(parsed.creds))
+	b.last = s
+	return s, name, nil
+}
+
+// readCache reads and checks a cache file. No file and an empty one are
+// ErrNoTicket, anything unreadable is ErrCache.
+func readCache(file string, c conf) (*cacheFile, string, error) {
+	raw, stamp, err := readFile(file, maxCacheSize, owned)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%w: %s does not exist", ticket.ErrNoTicket, file)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ticket.ErrCache, err)
+	}
+	parsed, err := parseCache(raw)
+	if errors.Is(err, errEmpty) {
+		return nil, "", fmt.Errorf("%w: %s is empty", ticket.ErrNoTicket, file)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %s: %w", ticket.ErrCache, file, err)
+	}
+	if !c.timesync() {
+		parsed.offset = 0
+	}
+	return parsed, stamp, nil
+}
+
+// tgt picks the TGT for the client's own realm that lasts longest.
+func (c *cacheFile) tgt() *cred {
+	var best *cred
+	for i := range c.creds {
+		e := &c.creds[i]
+		if e.isTGT(c.client) && (best == nil || e.end.After(best.end)) {
+			best = e
+		}
+	}
+	return best
+}
+
+func (e *cred) isTGT(client principal) bool {
+	return e.client.String() == client.String() && e.server.String() == "krbtgt/"+client.realm+"@"+client.realm
+}
+
+// now is the KDC's time as far as the cache tells it.
+func (s *state) now() time.Time { return time.Now().Add(s.file.offset) }
+
+// next is now as a time stamp that was not handed out before.
+func (s *state) next() time.Time { return s.ticks.next(s.now()) }
+
+// local turns the KDC's time into this machine's.
+func (c *cacheFile) local(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.Add(-c.offset).UTC()
+}
+
+// Status implements [ticket.Backend].
+func (b *Backend) Status(ctx context.Context) (ticket.Status, error) {
+	s, name, err := b.load()
+	if err != nil {
+		return ticket.Status{Cache: name}, &ticket.OpError{Op: "status", Subject: name, Err: err}
+	}
+	st := ticket.Status{Cache: name, Principal: s.file.client.String(), Realm: s.file.client.realm}
+	if s.tgtAt == nil {
+		return st, &ticket.OpError{Op: "status", Subject: name, Err: ticket.ErrNoTicket}
+	}
+	t := s.tgtAt
+	st.Start, st.Expires = s.file.local(t.start), s.file.local(t.end)
+	if st.Renewable = t.flags&flagRenewable != 0; st.Renewable {
+		st.RenewUntil = s.file.local(t.renew)
+	}
+	return st, nil
+}
+
+// Caches implements [ticket.Backend]: the one file, or all files of a DIR
+// collection. A file of a collection that cannot be read is left out and
+// logged.
+func (b *Backend) Caches(ctx context.Context) ([]ticket.Cache, error) {
+	b.mu.Lock()
+	l, primary, c, err := b.locate()
+	b.mu.Unlock()
+	if err != nil {
+		return nil, &ticket.OpError{Op: "caches", Subject: b.cache, Err: err}
+	}
+	files := []string{primary}
+	if l.dir != "" {
+		entries, err := os.ReadDir(l.dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, &ticket.OpError{Op: "caches", Subject: b.cache, Err: fmt.Errorf("%w: %w", ticket.ErrCache, err)}
+		}
+		files = nil
+		for _, e := range entries {
+			if isSubsidiary(e.Name()) && len(files) < 64 {
+				files = append(files, filepath.Join(l.dir, e.Name()))
+			}
+		}
+	}
+	var out []ticket.Cache
+	for _, file := range files {
+		parsed, _, err := readCache(file, c)
+		switch {
+		case errors.Is(err, ticket.ErrNoTicket):
+			continue
+		case err != nil && l.dir != "":
+			b.log.Debug("ticket cache left out", "cache", l.full(file), "err", err)
+			continue
+		case err != nil:
+			return nil, &ticket.OpError{Op: "caches", Subject: l.full(file), Err: err}
+		}
+		out = append(out, parsed.describe(l.full(file), file == primary))
+	}
+	return out, nil
+}
+
+func (c *cacheFile) describe(name string, isDefault bool) ticket.Cache {
+	out := ticket.Cache{Name: name, Principal: c.client.String(), Realm: c.client.realm, Default: isDefault}
+	if tgt := c.tgt(); tgt != nil {
+		out.Expires = c.local(tgt.end)
+	}
+	for i := range c.creds {
+		if e := &c.creds[i]; e.server.parts[0] != "krbtgt" {
+			out.Services = append(out.Services, ticket.Service{Name: e.server.String(), Expires: c.local(e.end)})
+		}
+	}
+	return out
+}
+
+// Token implements [ticket.Backend].
+func (b *Backend) Token(ctx context.Context, spn string) ([]byte, error) {
+	token, err := b.token(ctx, spn)
+	if err != nil {
+		return nil, &ticket.OpError{Op: "token", Subject: spn, Err: err}
+	}
+	return token, nil
+}
+
+func (b *Backend) token(ctx context.Context, spn string) ([]byte, error) {
+	name, realm, err := parseSPN(spn)
+	if err != nil {
+		return nil, err
+	}
+	s, _, err := b.load()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
+	p, err := s.service(ctx, spn, name, realm)
+	if err != nil {
+		return nil, err
+	}
+	return newToken(p, s.next())
+}
+
+// usable reports what is wrong with the TGT.
+func (s *state) usable() error {
+	switch now := s.now(); {
+	case s.tgtAt == nil:
+		return fmt.Errorf("%w: no TGT in %s", ticket.ErrNoTicket, s.name)
+	case !s.tgtAt.end.After(now):
+		return fmt.Errorf("%w at %s", ticket.ErrExpired, s.file.local(s.tgtAt.end).Format(time.RFC3339))
+	case s.tgtAt.start.After(now.Add(clockSkew)):
+		return fmt.Errorf("%w: the ticket is valid from %s on", ticket.ErrClockSkew, s.file.local(s.tgtAt.start).Format(time.RFC3339))
+	case s.tgtAt.flags&flagInvalid != 0:
+		return fmt.Errorf("%w: the TGT in %s is postdated and not validated", ticket.ErrNoTicket, s.name)
+	}
+	return nil
+}
+
+// service returns a ticket for spn: from memory, from the cache, or from the
+// KDC. The KDC gets one question per spn at a time; who comes meanwhile waits
+// for the answer, as long as its context allows.
+func (s *state) service(ctx context.Context, spn string, name types.PrincipalName, realm string) (*pass, error) {
+	e, p := s.known(spn)
+	if p.fresh(s.now()) {
+		return p, nil
+	}
+	select {
+	case e.asking <- struct{}{}:
+		defer func() { <-e.asking }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ticket.ErrKDCUnreachable, ctx.Err())
+	}
+	s.mu.Lock()
+	p = e.pass
+	s.mu.Unlock()
+	if p.fresh(s.now()) {
+		return p, nil
+	}
+	if realm == "" {
+		realm = s.conf.realmOf(name.NameString[len(name.NameString)-1])
+	}
+	if p = s.cached(name, realm); p == nil {
+		var err error
+		if p, err = s.fetch(ctx, name, realm); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	e.pass = p
+	s.mu.Unlock()
+	return p, nil
+}
+
+// known returns the entry for spn, new if need be, and the ticket in it.
+func (s *state) known(spn string) (*service, *pass) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.services[spn]
+	if e == nil {
+		if len(s.services) >= maxServices {
+			clear(s.services)
+		}
+		e = &service{asking: make(chan struct{}, 1)}
+		s.services[spn] = e
+	}
+	return e, e.pass
+}
+
+func (p *pass) fresh(now time.Time) bool {
+	return p != nil && p.end.After(now.Add(nearlyOver)) && !p.start.After(now.Add(clockSkew))
+}
+
+// cached finds a usable service ticket in the cache. An entry that the library
+// cannot read is passed over: the KDC has a better one.
+func (s *state) cached(name types.PrincipalName, realm string) *pass {
+	for i := range s.file.creds {
+		e := &s.file.creds[i]
+		if !slices.Equal(e.server.parts, name.NameString) || realm != "" && e.server.realm != realm ||
+			e.client.String() != s.file.client.String() || e.flags&flagInvalid != 0 {
+			continue
+		}
+		if p, err := newPass(e); err == nil && p.fresh(s.now()) {
+			return p
+		}
+	}
+	return nil
+}
+
+// parseSPN takes "HTTP/host" or "HTTP/host@REALM" apart.
+func parseSPN(spn string) (types.PrincipalName, string, error) {
+	name, realm, given := strings.Cut(spn, "@")
+	service, host, _ := strings.Cut(name, "/")
+	bad := service == "" || host == "" || given && realm == "" || len(spn) > 1024 ||
+		strings.ContainsFunc(spn, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }) ||
+		strings.ContainsAny(host, "/") || strings.Contains(realm, "@") || service == "krbtgt"
+	if bad {
+		return types.PrincipalName{}, "", fmt.Errorf("service principal %q is not of the form HTTP/host or HTTP/host@REALM", spn)
+	}
+	const srvInst = 2 // RFC 4120 section 6.2
+	return types.PrincipalName{NameType: srvInst, NameString: []string{service, host}}, realm, nil
+}
+
+// Stamp implements [ticket.Backend].
+func (b *Backend) Stamp() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, file, _, err := b.locate()
+	if err != nil {
+		return "error " + err.Error()
+	}
+	s := b.conf.readAt + "|" + file + "|" + stampFile(file)
+	if l.dir != "" {
+		s += "|" + stampFile(filepath.Join(l.dir, "primary"))
+	}
+	return s
+}
