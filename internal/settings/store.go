@@ -1,0 +1,267 @@
+package settings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// lockWait bounds how long an edit waits for another process's edit.
+const lockWait = 10 * time.Second
+
+// Store keeps the current [Snapshot], edits the settings file and watches it.
+// All methods are safe for concurrent use.
+type Store struct {
+	cfg  Config
+	path string
+	snap atomic.Pointer[Snapshot]
+
+	newWatcher func() (*fsnotify.Watcher, error) // replaced in a test
+
+	edit sync.Mutex // one edit of this process at a time
+
+	load sync.Mutex // guards good; held while subscribers are told, so that they hear in order
+	good *file      // as last understood
+
+	subs struct {
+		sync.Mutex // guards next and all
+		next       int
+		all        map[int]func(*Snapshot)
+	}
+}
+
+// Open reads all layers once. A missing, broken or unreadable file is no
+// error: it gives a [Problem], and the other layers count. An upstream that is
+// unusable or is the helper itself lets the next source speak; any other
+// unusable value gives the default.
+func Open(cfg Config) (*Store, error) {
+	if cfg.Path == "" {
+		return nil, errors.New("settings: the path of the settings file is missing")
+	}
+	for _, layer := range []map[string]any{cfg.Flags, cfg.Policy} {
+		for key := range layer {
+			if settingFor(key) == nil {
+				return nil, fmt.Errorf("settings: there is no setting %q", key)
+			}
+		}
+	}
+	for key := range cfg.Check {
+		if settingFor(key) == nil {
+			return nil, fmt.Errorf("settings: a check for %q, which is no setting", key)
+		}
+	}
+	path, err := filepath.Abs(cfg.Path)
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	empty, _ := parseFile(path, "")
+	s := &Store{cfg: cfg, path: path, good: empty, newWatcher: fsnotify.NewWatcher}
+	s.subs.all = map[int]func(*Snapshot){}
+	s.Reload() // what it reports is in the snapshot
+	return s, nil
+}
+
+// Path returns the absolute path of the settings file.
+func (s *Store) Path() string { return s.path }
+
+// Snapshot returns the current settings without locking.
+func (s *Store) Snapshot() *Snapshot { return s.snap.Load() }
+
+// Subscribe has f called with every snapshot that differs from the one before,
+// in order, one at a time, on the goroutine that noticed. F must not call
+// [Store.Edit] or [Store.Reload]. A call under way may still end after cancel
+// has returned.
+func (s *Store) Subscribe(f func(*Snapshot)) (cancel func()) {
+	s.subs.Lock()
+	defer s.subs.Unlock()
+	id := s.subs.next
+	s.subs.next++
+	s.subs.all[id] = f
+	return func() {
+		s.subs.Lock()
+		defer s.subs.Unlock()
+		delete(s.subs.all, id)
+	}
+}
+
+// Reload reads every layer again. The error is that of a file that could not
+// be used ([ErrBroken] if it does not parse); the snapshot is current in any
+// case.
+func (s *Store) Reload() error {
+	s.load.Lock()
+	defer s.load.Unlock()
+	var broken *Problem
+	text, err := readFile(s.path)
+	switch {
+	case err != nil:
+		broken = &Problem{File: s.path, Line: 1, Column: 1, Source: SourceFile, Text: err.Error(),
+			Hint: "make the file readable; until then the last good settings count"}
+		err = fmt.Errorf("read settings: %w", err)
+	case text != s.good.text:
+		var f *file
+		if f, broken = parseFile(s.path, text); broken == nil {
+			s.good = f
+		} else {
+			err = fmt.Errorf("%s (%w)", broken, ErrBroken)
+		}
+	}
+	next := build(&s.cfg, s.good, broken)
+	if old := s.snap.Load(); old != nil && old.same(next) {
+		return err
+	}
+	s.snap.Store(next)
+	s.subs.Lock()
+	var tell []func(*Snapshot)
+	for _, id := range slices.Sorted(maps.Keys(s.subs.all)) {
+		tell = append(tell, s.subs.all[id])
+	}
+	s.subs.Unlock()
+	for _, f := range tell {
+		f(next)
+	}
+	return err
+}
+
+// Edit changes the settings file: it locks out other processes, reads the file
+// afresh, lets f make its changes, and writes the result in one step. If f
+// fails, or a change is refused, the file stays as it is. F may be called more
+// than once, because whoever edits the file by hand takes no lock; it must not
+// call [Store.Edit] or [Store.Reload]. Edit waits at most ten seconds for
+// others ([ErrBusy]); see also [ErrBroken], [ErrNewer] and [ErrLocked].
+func (s *Store) Edit(f func(*Edit) error) error {
+	s.edit.Lock()
+	defer s.edit.Unlock()
+	// A symbolic link stays one: what it points to is written.
+	path, err := target(s.path)
+	if err != nil {
+		return fmt.Errorf("edit settings: %w", err)
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("edit settings: the folder cannot be made: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+	defer cancel()
+	unlock, err := lock(ctx, path+".lock")
+	if err != nil {
+		return fmt.Errorf("edit settings: lock %s: %w", path, err)
+	}
+	defer unlock()
+	for range 5 {
+		done, err := s.tryEdit(path, f)
+		if err != nil {
+			return fmt.Errorf("edit settings: %w", err)
+		}
+		if done {
+			s.Reload() // what it reports is in the snapshot
+			return nil
+		}
+	}
+	return fmt.Errorf("edit settings: %s: %w", path, ErrBusy)
+}
+
+// tryEdit is one attempt, under the lock. Not done means that the file was
+// changed by someone who takes no lock.
+func (s *Store) tryEdit(path string, f func(*Edit) error) (done bool, err error) {
+	before, err := readFile(path)
+	if err != nil {
+		return false, err
+	}
+	base := before
+	if base == "" {
+		base = fmt.Sprintf("version = %d\n", knownVersion)
+	}
+	was, broken := parseFile(s.path, base)
+	if broken != nil {
+		return false, fmt.Errorf("%s (%w)", broken, ErrBroken)
+	}
+	if was.readOnly {
+		return false, fmt.Errorf("%s (%w)", was.problems[0], ErrNewer)
+	}
+	e := &Edit{file: was, origins: s.Snapshot().Origins, check: s.cfg.Check}
+	if err := f(e); err != nil {
+		return false, err
+	}
+	if e.file.text == base {
+		return true, nil
+	}
+	return replaceFile(path, before, e.file.text)
+}
+
+// replaceFile writes text beside path, owner-only, and renames it into place,
+// unless the file does not hold before any more.
+func replaceFile(path, before, text string) (done bool, err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".config-*.tmp") // mode 0600
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if !done {
+			os.Remove(tmp.Name())
+		}
+	}()
+	_, err = tmp.WriteString(text)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return false, err
+	}
+	if now, err := readFile(path); err != nil || now != before {
+		return false, err
+	}
+	if err := rename(tmp.Name(), path); err != nil {
+		return false, err
+	}
+	// The new name should survive a power cut; not every system can be asked
+	// for that, and the edit itself is done.
+	if dir, err := os.Open(filepath.Dir(path)); err == nil {
+		dir.Sync()
+		dir.Close()
+	}
+	return true, nil
+}
+
+// target follows symbolic links to the file they end at, which need not exist.
+func target(path string) (string, error) {
+	links, err := hops(path)
+	return links[len(links)-1], err
+}
+
+// hops returns path and what each symbolic link on the way points to.
+func hops(path string) ([]string, error) {
+	all := []string{path}
+	for range 40 {
+		st, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && st.Mode()&fs.ModeSymlink == 0 {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		to, err := os.Readlink(path)
+		if err != nil {
+			return all, err
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+		all = append(all, path)
+	}
+	return all, &fs.PathError{Op: "follow", Path: path, Err: errors.New("too many symbolic links")}
+}
