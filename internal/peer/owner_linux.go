@@ -1,0 +1,48 @@
+//go:build linux
+
+package peer
+
+import (
+	"bufio"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Owner names the program that listens on addr, or on every address with that
+// port. It sees other users' programs only as far as the system shows them.
+func Owner(addr netip.AddrPort) (pid int, program string, err error) {
+	inodes := map[string]bool{}
+	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		f, err := os.Open(name)
+		if err != nil {
+			continue
+		}
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			if inode, ok := listenerInode(lines.Text(), addr); ok {
+				inodes["socket:["+inode+"]"] = true
+			}
+		}
+		f.Close()
+	}
+	if len(inodes) == 0 {
+		return 0, "", ErrNotFound
+	}
+	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range fds {
+		if link, err := os.Readlink(fd); err != nil || !inodes[link] {
+			continue
+		}
+		dir := filepath.Dir(filepath.Dir(fd))
+		comm, err := os.ReadFile(filepath.Join(dir, "comm"))
+		if err != nil {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		return pid, strings.TrimSpace(string(comm)), nil
+	}
+	return 0, "", fmt.Errorf("listener on %v: %w", addr, ErrNotFound)
+}

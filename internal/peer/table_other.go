@@ -1,0 +1,22 @@
+//go:build !linux
+
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+)
+
+// table stands in where TCP peers cannot be named yet.
+type table struct{}
+
+func newTable(*slog.Logger) table { return table{} }
+
+func (table) owner(_, _ netip.AddrPort) (uint32, error) {
+	return 0, fmt.Errorf("same-user check of TCP connections on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func (table) close() error { return nil }
