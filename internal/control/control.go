@@ -1,0 +1,116 @@
+// Package control is the channel between the running helper and everything
+// that talks to it: the command line, the settings window, a second start. It
+// is HTTP/1.1 with JSON bodies over a Unix socket in the user's runtime
+// folder.
+//
+// Both ends check who is at the other one, through a function the caller
+// supplies; file modes alone are not trusted. Requests that a browser could
+// have made are refused, so that no web page can ever drive the helper.
+//
+// On Windows the channel does not exist yet: [Listen] and every call of a
+// [Client] return errors that wrap [errors.ErrUnsupported].
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+// Errors that callers test for with [errors.Is].
+var (
+	// ErrRunning: another helper of this user has the channel.
+	ErrRunning = errors.New("the helper is already running")
+	// ErrNotRunning: nobody listens on the channel.
+	ErrNotRunning = errors.New("the helper is not running")
+)
+
+const (
+	// hostName is the only Host of a request. No browser can be brought to
+	// send it by way of DNS, since it is not a host on any network.
+	hostName = "kerbpass"
+
+	// maxPath leaves room for the final zero in sun_path: 104 bytes on macOS,
+	// 108 on Linux.
+	maxPath = 103
+
+	maxHeader   = 16 << 10
+	maxRequest  = 1 << 20
+	maxResponse = 8 << 20
+
+	headerTimeout = 5 * time.Second
+	callTimeout   = 2 * time.Minute // doctor waits for KDCs
+)
+
+// Path returns where the control socket lies: kerbpass/control.sock below
+// XDG_RUNTIME_DIR, as lookup knows it, if that is an absolute folder of this
+// user that nobody else can enter; else below the user's cache folder. On
+// macOS it is always the cache folder. lookup is [os.LookupEnv] or a test's.
+func Path(lookup func(name string) (string, bool)) (string, error) {
+	dir, ok := lookup("XDG_RUNTIME_DIR")
+	if !ok || runtime.GOOS == "darwin" || !filepath.IsAbs(dir) || checkPrivate(dir) != nil {
+		var err error
+		if dir, err = os.UserCacheDir(); err != nil {
+			return "", fmt.Errorf("no folder for the control socket: %w; set XDG_RUNTIME_DIR or HOME", err)
+		}
+	}
+	path := filepath.Join(dir, "kerbpass", "control.sock")
+	return path, checkLength(path)
+}
+
+func checkLength(path string) error {
+	if len(path) > maxPath {
+		return fmt.Errorf("control socket %s: the path has %d bytes, the system takes %d; set XDG_RUNTIME_DIR to a shorter folder of mode 0700",
+			path, len(path), maxPath)
+	}
+	return nil
+}
+
+// A RemoteError is the helper's own answer that a call did not succeed.
+type RemoteError struct {
+	Status  int    // HTTP status, not 2xx
+	Message string // what was wrong; never empty
+	Hint    string // what to do, may be empty
+}
+
+func (e *RemoteError) Error() string {
+	if e.Hint == "" {
+		return e.Message
+	}
+	return e.Message + "; " + e.Hint
+}
+
+type errorBody struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// WriteJSON answers 200 with v, or 500 when v cannot be encoded.
+func WriteJSON(w http.ResponseWriter, v any) {
+	writeJSON(w, http.StatusOK, v)
+}
+
+// WriteError answers status with a message and a hint, which a [Client] turns
+// into a [*RemoteError].
+func WriteError(w http.ResponseWriter, status int, message, hint string) {
+	writeJSON(w, status, errorBody{message, hint})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		status = http.StatusInternalServerError
+		b, _ = json.Marshal(errorBody{Error: "answer cannot be encoded: " + err.Error()})
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	w.Write(append(b, '\n')) // a client that has gone is not our error
+}
