@@ -2,14 +2,16 @@ module kerbpass
 
 go 1.26.0
 
+// What each module is for, and which room alone may import it
+// (cmd/tray/deps_test.go enforces that):
 require (
-	github.com/BurntSushi/toml v1.6.0
-	github.com/ebitengine/purego v0.11.3
-	github.com/fsnotify/fsnotify v1.10.1
-	github.com/jcmturner/gokrb5/v8 v8.4.4
-	github.com/spf13/cobra v1.10.2
-	golang.org/x/net v0.62.0
-	golang.org/x/sys v0.49.0
+	github.com/BurntSushi/toml v1.6.0 // settings: reading the settings file; our own code only edits its text
+	github.com/ebitengine/purego v0.11.3 // ticket/gss: calling the system's Kerberos library instead of cgo
+	github.com/fsnotify/fsnotify v1.10.1 // settings: noticing edits instead of polling
+	github.com/jcmturner/gokrb5/v8 v8.4.4 // ticket/krb5 and demo/realm: Kerberos messages and crypto instead of our own
+	github.com/spf13/cobra v1.10.2 // cmd/tray: commands, flags and shell completion
+	golang.org/x/net v0.62.0 // route: UTS 46 host names; above what gokrb5 asks for, for its fixes
+	golang.org/x/sys v0.49.0 // peer: socket diagnosis and peer credentials
 )
 
 require (

@@ -107,3 +107,11 @@ func splitAuthority(a []byte) (host []byte, port uint16, err error) {
 	}
 	return host, uint16(n), nil
 }
+
+// SplitAuthority splits host[:port] as a request target is split: brackets
+// round IPv6 required and removed, a port between 1 and 65535; 0 means that
+// none was given. It is for tools that must agree with the proxy.
+func SplitAuthority(s string) (host string, port uint16, err error) {
+	h, port, err := splitAuthority([]byte(s))
+	return string(h), port, err
+}

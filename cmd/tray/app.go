@@ -1,0 +1,390 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"kerbpass/internal/control"
+	"kerbpass/internal/peer"
+	"kerbpass/internal/proxy"
+	"kerbpass/internal/route"
+	"kerbpass/internal/settings"
+)
+
+// appConfig is what an app is built from.
+type appConfig struct {
+	store   *settings.Store
+	log     *slog.Logger
+	control net.Listener // nil: no control channel; closed by run
+
+	// For the demo and tests: how to dial, whom to trust.
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	tls  *tls.Config
+}
+
+// app is the running helper: settings, ticket, proxy and control channel.
+type app struct {
+	cfg       appConfig
+	log       *slog.Logger
+	listeners []net.Listener
+	proxy     *proxy.Server
+	tickets   *tickets
+	state     *state
+	quit      context.CancelFunc
+
+	// now is what requests are decided from, replaced as a whole.
+	now atomic.Pointer[policy]
+}
+
+// policy is one immutable picture of the settings, made for the request path.
+type policy struct {
+	table      *route.Table
+	upstream   *proxy.Upstream
+	kerberos   bool
+	preemptive bool
+	spn        string
+	canonical  string
+	anyUser    bool
+	peers      *peer.Checker
+	allow      []string
+}
+
+// newApp opens the listeners and builds the parts; run starts them.
+func newApp(cfg appConfig) (*app, error) {
+	a := &app{cfg: cfg, log: cfg.log}
+	snap := cfg.store.Snapshot()
+	for _, p := range snap.Problems {
+		a.log.Warn("settings", "problem", p.String())
+	}
+	var err error
+	if a.listeners, err = listen(snap.Listen, a.log); err != nil {
+		return nil, err
+	}
+	a.state = newState(a)
+	a.tickets = newTickets(a.log, func() { a.flush("ticket changed") })
+	if err := a.adopt(snap); err != nil {
+		a.closeListeners()
+		return nil, err
+	}
+	a.proxy, err = proxy.New(proxy.Config{
+		Router: proxy.RouterFunc(a.route), Peer: proxy.PeerFunc(a.allowed), Auth: (*authenticator)(a),
+		Observer: a.state, Log: a.log, Dial: cfg.dial, TLS: cfg.tls, Name: pseudonym(),
+	})
+	if err != nil {
+		a.closeListeners()
+		return nil, err
+	}
+	return a, nil
+}
+
+// pseudonym names this instance in Via, without naming the machine; it must
+// differ between instances, or two of them in a row would look like a loop.
+func pseudonym() string {
+	var b [4]byte
+	rand.Read(b[:])
+	return "kerbpass-" + hex.EncodeToString(b[:])
+}
+
+func (a *app) closeListeners() {
+	for _, l := range a.listeners {
+		l.Close()
+	}
+}
+
+// run serves until ctx ends, quit is called, or a part fails.
+func (a *app) run(ctx context.Context) error {
+	ctx, a.quit = context.WithCancel(ctx)
+	defer a.quit()
+	defer func() {
+		if p := a.now.Load(); p.peers != nil {
+			p.peers.Close()
+		}
+	}()
+	cancel := a.cfg.store.Subscribe(func(s *settings.Snapshot) {
+		if err := a.adopt(s); err != nil {
+			a.log.Error("settings not adopted", "err", err)
+		}
+	})
+	defer cancel()
+	services := []func(context.Context) error{
+		func(ctx context.Context) error { return a.proxy.Serve(ctx, a.listeners...) },
+		a.cfg.store.Run,
+		a.tickets.run,
+	}
+	if a.cfg.control != nil {
+		srv, err := control.New(control.Config{Allow: sameUser, Handler: a.handler(), Log: a.log})
+		if err != nil {
+			return err
+		}
+		services = append(services, func(ctx context.Context) error { return srv.Serve(ctx, a.cfg.control) })
+	}
+	p := a.now.Load()
+	up := "none"
+	if p.upstream != nil {
+		up = p.upstream.URL
+	}
+	a.log.Info("listening", "addr", a.addrs(), "upstream", up, "kerberos", p.kerberos)
+	return runAll(ctx, services...)
+}
+
+// runAll starts every service, stops them all once the first one ends, and
+// returns why, after the last one is gone. A service that returns nil was
+// asked to stop or has finished; neither is a failure.
+func runAll(ctx context.Context, services ...func(context.Context) error) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var wg sync.WaitGroup
+	for _, serve := range services {
+		wg.Go(func() { stop(serve(ctx)) })
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (a *app) addrs() (all []string) {
+	for _, l := range a.listeners {
+		all = append(all, l.Addr().String())
+	}
+	return all
+}
+
+// listen opens the listeners. A family that this machine does not have is left
+// out; everything else that fails is an error.
+func listen(addrs []string, log *slog.Logger) (all []net.Listener, err error) {
+	for _, addr := range addrs {
+		l, e := net.Listen("tcp", addr)
+		switch {
+		case e == nil:
+			all = append(all, l)
+		case errors.Is(e, syscall.EADDRNOTAVAIL), errors.Is(e, syscall.EAFNOSUPPORT):
+			log.Warn("address not available on this machine, left out", "addr", addr)
+		default:
+			err = failf(exitFailed, "Give another one with --listen, or in the settings.", "Cannot listen on %s: %v.", addr, e)
+			if errors.Is(e, syscall.EADDRINUSE) {
+				err = failf(exitFailed, "End that program, or give another address with --listen.", "%s is in use%s.", addr, portOwner(addr))
+			}
+		}
+	}
+	if err == nil && len(all) == 0 {
+		err = failf(exitFailed, "Give an address with --listen.", "There is no address to listen on.")
+	}
+	if err != nil {
+		for _, l := range all {
+			l.Close()
+		}
+		return nil, err
+	}
+	return all, nil
+}
+
+// portOwner names the program that has a port, as far as it can be found.
+func portOwner(addr string) string {
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return ""
+	}
+	pid, program, err := peer.Owner(ap)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(" by %s (process %d)", program, pid)
+}
+
+// adopt makes snap what the next request is decided from.
+func (a *app) adopt(snap *settings.Snapshot) error {
+	exact, bad := route.ParseExact(snap.BypassExact)
+	for _, e := range bad {
+		a.log.Warn("bypass entry left out", "reason", entryError(&e))
+	}
+	suffix, bad := route.ParseSuffix(strings.Join(snap.NoProxy, ","))
+	for _, e := range bad {
+		a.log.Warn("no_proxy entry never matches", "reason", entryError(&e))
+	}
+	p := &policy{
+		kerberos: snap.KerberosEnabled, preemptive: snap.KerberosPreemptive, spn: snap.KerberosSPN, canonical: snap.KerberosCanonicalize,
+		anyUser: !snap.SameUserOnly, allow: snap.AllowUsers,
+		table: &route.Table{
+			Exact: exact, ExactSource: string(snap.Origins["bypass.exact"].Source),
+			Suffix: suffix, SuffixSource: string(snap.Origins["no_proxy"].Source),
+			UpstreamSource: string(snap.Origins["upstream"].Source), Kerberos: snap.KerberosEnabled,
+			Self: a.isSelf,
+		},
+	}
+	if len(snap.Upstream) > 0 {
+		up, err := parseUpstream(snap.Upstream[0])
+		if err != nil {
+			return err
+		}
+		p.upstream, p.table.Upstream = up, up.URL
+	}
+	old := a.now.Load()
+	if old != nil && fmt.Sprint(old.allow) == fmt.Sprint(p.allow) {
+		p.peers = old.peers
+	} else if err := p.openPeers(a.log); err != nil {
+		return err
+	}
+	a.now.Store(p)
+	if old != nil && old.peers != p.peers && old.peers != nil {
+		old.peers.Close()
+	}
+	if a.tickets.use(snap.KerberosCache, snap.KerberosRemindBefore) || old != nil &&
+		(old.kerberos != p.kerberos || old.spn != p.spn || (old.upstream == nil) != (p.upstream == nil) || p.upstream != nil && *old.upstream != *p.upstream) {
+		a.flush("settings changed")
+	}
+	return nil
+}
+
+func (p *policy) openPeers(log *slog.Logger) (err error) {
+	var uids []uint32
+	for _, name := range p.allow {
+		uid, err := peer.ParseUser(name)
+		if err != nil {
+			log.Warn("access.allow_users: unknown user left out", "user", name, "err", err)
+			continue
+		}
+		uids = append(uids, uid)
+	}
+	p.peers, err = peer.New(peer.Config{AllowUIDs: uids, Log: log})
+	return err
+}
+
+// flush ends what an earlier ticket or setting authenticated (G3).
+func (a *app) flush(why string) {
+	if a.proxy != nil {
+		a.log.Debug("idle upstream connections closed", "why", why)
+		a.proxy.Flush()
+	}
+}
+
+// parseUpstream reads an upstream setting, already validated by the settings.
+func parseUpstream(s string) (*proxy.Upstream, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" {
+		return nil, failf(exitUsage, "Use http://host:port.", "The upstream %q is not a proxy address.", redactURL(s))
+	}
+	up := &proxy.Upstream{TLS: u.Scheme == "https", Host: strings.ToLower(u.Hostname()), Port: 80}
+	if up.TLS {
+		up.Port = 443
+	}
+	if u.Port() != "" {
+		n, err := strconv.ParseUint(u.Port(), 10, 16)
+		if err != nil || n == 0 {
+			return nil, failf(exitUsage, "Use http://host:port.", "The port of upstream %q is not between 1 and 65535.", redactURL(s))
+		}
+		up.Port = uint16(n)
+	}
+	up.URL = u.Scheme + "://" + net.JoinHostPort(up.Host, strconv.Itoa(int(up.Port)))
+	return up, nil
+}
+
+func redactURL(s string) string {
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		if _, host, ok := strings.Cut(rest, "@"); ok {
+			return scheme + "://" + host
+		}
+	}
+	return s
+}
+
+// selfUpstream reports whether an upstream is one of the addresses we listen
+// on: what happens when the variables of "kerbpass env" reach the helper.
+func selfUpstream(s string, listen []string) bool {
+	up, err := parseUpstream(s)
+	if err != nil {
+		return false
+	}
+	h, err := route.ParseHost(up.Host)
+	if err != nil {
+		return false
+	}
+	for _, l := range listen {
+		if a, err := netip.ParseAddrPort(l); err == nil && matchesListener(h, up.Port, a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *app) isSelf(h route.Host, port uint16) bool {
+	for _, l := range a.listeners {
+		if t, ok := l.Addr().(*net.TCPAddr); ok && matchesListener(h, port, t.AddrPort()) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchesListener reports whether h:port reaches the listener: by its address,
+// by a name for this machine, or by the address that means any of its own.
+func matchesListener(h route.Host, port uint16, l netip.AddrPort) bool {
+	if port != l.Port() {
+		return false
+	}
+	if addr, ok := h.Addr(); ok {
+		return addr.Unmap() == l.Addr().Unmap() || addr.IsUnspecified()
+	}
+	return h.IsLoopback()
+}
+
+// route decides one request; it is on the path of each.
+func (a *app) route(_ context.Context, host string, port uint16) (proxy.Decision, error) {
+	h, err := route.ParseHost(host)
+	if err != nil {
+		return proxy.Decision{}, err
+	}
+	p := a.now.Load()
+	d := p.table.Decide(h, port)
+	out := proxy.Decision{
+		Route: proxy.Route(d.Route), Rule: string(d.Rule), Entry: d.Entry, Source: d.Source,
+		Host: d.Host.String(), Port: port, Loopback: d.Rule == route.RuleLoopback,
+	}
+	switch {
+	case d.Loop:
+		out.Refusal = &proxy.Error{Cause: proxy.CauseLoop}
+	case d.Route == route.Refused:
+		out.Refusal = &proxy.Error{Cause: proxy.CauseUpstreamUnreachable, Detail: "No upstream proxy is set. Set one with --upstream, HTTPS_PROXY or in the settings."}
+	case d.Route == route.Proxy:
+		out.Upstream, out.Kerberos, out.Preemptive = p.upstream, p.kerberos, p.preemptive
+	}
+	return out, nil
+}
+
+// allowed is the same-user check of each connection.
+func (a *app) allowed(local, remote netip.AddrPort) error {
+	p := a.now.Load()
+	if p.anyUser {
+		return nil
+	}
+	return p.peers.Allowed(local, remote)
+}
+
+func ownUID() uint32 { return uint32(os.Geteuid()) }
+
+// utc renders a time for JSON; the zero time is null.
+func utc(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	s := t.UTC().Format(time.RFC3339)
+	return &s
+}
+
+func splitList(s string) []string { return route.SplitList(s) }

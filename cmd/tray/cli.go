@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kerbpass/internal/control"
+	"kerbpass/internal/peer"
+	"kerbpass/internal/route"
+	"kerbpass/internal/settings"
+)
+
+// Exit codes; scripts depend on them.
+const (
+	exitFailed     = 1
+	exitUsage      = 2
+	exitNoTicket   = 3
+	exitNotRunning = 4
+	exitPathBroken = 5
+)
+
+// exitError ends the program: one sentence, one hint, one code. With no text
+// everything has been said already.
+type exitError struct {
+	code       int
+	text, hint string
+}
+
+func (e *exitError) Error() string { return e.text }
+
+func failf(code int, hint, format string, args ...any) *exitError {
+	return &exitError{code, fmt.Sprintf(format, args...), hint}
+}
+
+// cli is one call of the program.
+type cli struct {
+	args      []string
+	lookupEnv func(string) (string, bool)
+	in        io.Reader
+	out, err  io.Writer
+
+	config, logLevel, logFormat string
+	json                        bool
+}
+
+func (c *cli) run(ctx context.Context) error {
+	root := &cobra.Command{
+		Use:           "kerbpass",
+		Short:         "Your Kerberos ticket in view, and every program through the corporate proxy with it",
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fmt.Fprintln(c.err, "This version has no tray yet; running as \"kerbpass run\".")
+			return c.runProxy(ctx, runFlags{})
+		},
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetArgs(c.args)
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return failf(exitUsage, "See: "+cmd.CommandPath()+" --help", "%v.", err)
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&c.config, "config", "", "settings `file` (default: kerbpass/config.toml in your configuration folder)")
+	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	var flags runFlags
+	flags.register(root)
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		fmt.Fprintln(c.err, "This version has no tray yet; going on as \"kerbpass run\".")
+		return c.runProxy(ctx, flags.given(cmd))
+	}
+	for _, add := range []func(context.Context) *cobra.Command{
+		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdEnv, c.cmdExec, c.cmdQuit, c.cmdVersion, c.cmdCompletion,
+	} {
+		root.AddCommand(add(ctx))
+	}
+	err := root.ExecuteContext(ctx)
+	var e *exitError
+	if err != nil && !errors.As(err, &e) && isUsage(err) {
+		return failf(exitUsage, "See: kerbpass --help", "%v.", strings.TrimSuffix(err.Error(), "."))
+	}
+	return err
+}
+
+// isUsage recognises what cobra itself says about wrong arguments; it has no
+// types for that.
+func isUsage(err error) bool {
+	text := err.Error()
+	for _, s := range []string{"unknown command", "accepts ", "requires at least", "unknown flag", "invalid argument", "required flag"} {
+		if strings.HasPrefix(text, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// addJSON gives a command that prints facts its --json.
+func (c *cli) addJSON(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON, for scripts")
+	return cmd
+}
+
+func (c *cli) printJSON(v any) error {
+	enc := json.NewEncoder(c.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// logger writes to standard error.
+func (c *cli) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
+		return nil, failf(exitUsage, "Use debug, info, warn or error.", "The log level %q does not exist.", c.logLevel)
+	}
+	opt := &slog.HandlerOptions{Level: level}
+	switch c.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(c.err, opt)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(c.err, opt)), nil
+	}
+	return nil, failf(exitUsage, "Use text or json.", "The log format %q does not exist.", c.logFormat)
+}
+
+// store opens the settings as this call sees them.
+func (c *cli) store(flags map[string]any, log *slog.Logger) (*settings.Store, error) {
+	path := c.config
+	if path == "" {
+		var err error
+		if path, err = settings.DefaultPath(); err != nil {
+			return nil, failf(exitFailed, "Give the settings file with --config.", "No configuration folder: %v.", err)
+		}
+	}
+	return settings.Open(settings.Config{
+		Path: path, LookupEnv: c.lookupEnv, Flags: flags, Log: log,
+		Check:        map[string]func(any) error{"bypass.exact": checkExact},
+		SelfUpstream: selfUpstream,
+	})
+}
+
+func checkExact(v any) error {
+	for _, entry := range v.([]string) {
+		if _, err := route.CheckEntry(entry); err != nil {
+			return entryError(err)
+		}
+	}
+	return nil
+}
+
+// entryError adds what could be meant to why an entry is refused.
+func entryError(err error) error {
+	var e *route.EntryError
+	if !errors.As(err, &e) {
+		return err
+	}
+	if len(e.Suggestion) > 0 {
+		return fmt.Errorf("%q: %s; did you mean %s?", e.Entry, e.Reason, strings.Join(e.Suggestion, " or "))
+	}
+	return fmt.Errorf("%q: %s", e.Entry, e.Reason)
+}
+
+// client reaches the running helper.
+func (c *cli) client() (*control.Client, error) {
+	path, err := control.Path(c.lookupEnv)
+	if err != nil {
+		return nil, failf(exitFailed, "Set XDG_RUNTIME_DIR to a folder of your own.", "No place for the control channel: %v.", err)
+	}
+	return control.NewClient(path, sameUser), nil
+}
+
+// sameUser is the check at both ends of the control channel.
+func sameUser(conn net.Conn) error {
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("a %T cannot be checked", conn)
+	}
+	uid, err := peer.UnixPeer(uc)
+	if err != nil {
+		return err
+	}
+	if uid != ownUID() {
+		return fmt.Errorf("the other end belongs to user %d", uid)
+	}
+	return nil
+}
+
+const callTimeout = 15 * time.Second
+
+// ask calls the helper; [control.ErrNotRunning] passes through.
+func (c *cli) ask(ctx context.Context, f func(ctx context.Context, cl *control.Client) error) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err = f(ctx, cl)
+	var remote *control.RemoteError
+	if errors.As(err, &remote) {
+		code := exitFailed
+		if remote.Status == 400 {
+			code = exitUsage
+		}
+		return &exitError{code, remote.Message, remote.Hint}
+	}
+	return err
+}
+
+func notRunning() *exitError {
+	return failf(exitNotRunning, "Start it: kerbpass run", "The helper is not running.")
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kerbpass/internal/control"
+)
+
+// noProxy keeps programs from asking the proxy for their own machine.
+const noProxy = "localhost,127.0.0.1,::1"
+
+// proxyVars are the variables for other programs, in both letter cases: some
+// read one, some the other.
+func proxyVars(addr string) (vars [][2]string) {
+	u := "http://" + addr
+	for _, v := range [][2]string{{"HTTP_PROXY", u}, {"HTTPS_PROXY", u}, {"NO_PROXY", noProxy}} {
+		vars = append(vars, v, [2]string{strings.ToLower(v[0]), v[1]})
+	}
+	return vars
+}
+
+func (c *cli) cmdEnv(ctx context.Context) *cobra.Command {
+	var shell string
+	var unset bool
+	cmd := &cobra.Command{
+		Use: "env", Short: "Print the settings that send other programs through Kerbpass", Args: cobra.NoArgs,
+		Example: "  eval \"$(kerbpass env)\"\n  kerbpass env --shell fish | source\n  kerbpass env --shell powershell | Invoke-Expression",
+		RunE: func(*cobra.Command, []string) error {
+			addr, running, err := c.listenAddr(ctx)
+			if err != nil {
+				return err
+			}
+			if shell == "" {
+				shell = c.defaultShell()
+			}
+			text, err := renderEnv(shell, addr, unset)
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(c.out, text)
+			if !running && !unset {
+				fmt.Fprintln(c.err, "kerbpass: the helper is not running yet. Start it: kerbpass run")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&shell, "shell", "", "sh, fish, powershell, cmd, jvm or dotenv (default: your shell)")
+	cmd.Flags().BoolVar(&unset, "unset", false, "print what takes the settings back")
+	return cmd
+}
+
+func (c *cli) defaultShell() string {
+	if runtime.GOOS == "windows" {
+		return "powershell"
+	}
+	if s, _ := c.lookupEnv("SHELL"); filepath.Base(s) == "fish" {
+		return "fish"
+	}
+	return "sh"
+}
+
+// listenAddr is where programs reach the helper: the running one's first
+// address, or the settings'.
+func (c *cli) listenAddr(ctx context.Context) (addr string, running bool, err error) {
+	var r report
+	err = c.ask(ctx, func(ctx context.Context, cl *control.Client) error { return cl.Get(ctx, "/v1/status", nil, &r) })
+	listen := r.Proxy.Listen
+	running = err == nil
+	if errors.Is(err, control.ErrNotRunning) {
+		store, e := c.store(nil, nil)
+		if e != nil {
+			return "", false, e
+		}
+		listen, err = store.Snapshot().Listen, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	if len(listen) == 0 {
+		return "", false, failf(exitFailed, "Set listen in the settings.", "There is no address to listen on.")
+	}
+	return listen[0], running, nil
+}
+
+// renderEnv is pure: the lines for one shell.
+func renderEnv(shell, addr string, unset bool) (string, error) {
+	var b strings.Builder
+	vars := proxyVars(addr)
+	each := func(set, clear string) {
+		for _, v := range vars {
+			if unset {
+				fmt.Fprintf(&b, clear+"\n", v[0])
+			} else {
+				fmt.Fprintf(&b, set+"\n", v[0], v[1])
+			}
+		}
+	}
+	switch shell {
+	case "sh":
+		each("export %s='%s'", "unset %s")
+	case "fish":
+		each("set -gx %s '%s'", "set -e %s")
+	case "powershell":
+		each("$Env:%s = '%s'", "Remove-Item Env:%s -ErrorAction SilentlyContinue")
+	case "cmd":
+		each(`set "%s=%s"`, `set "%s="`)
+	case "dotenv":
+		each("%s=%s", "%s=")
+	case "jvm":
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return "", err
+		}
+		if unset {
+			b.WriteString("-Dhttp.proxyHost= -Dhttps.proxyHost= -Dhttp.nonProxyHosts=\n")
+			break
+		}
+		fmt.Fprintf(&b, "-Dhttp.proxyHost=%s -Dhttp.proxyPort=%s -Dhttps.proxyHost=%s -Dhttps.proxyPort=%s -Dhttp.nonProxyHosts=localhost|127.*|[::1]\n", host, port, host, port)
+	default:
+		return "", failf(exitUsage, "Use sh, fish, powershell, cmd, jvm or dotenv.", "The shell %q is not known.", shell)
+	}
+	return b.String(), nil
+}
+
+func (c *cli) cmdExec(ctx context.Context) *cobra.Command {
+	return &cobra.Command{
+		Use: "exec -- CMD ARG…", Short: "Run a program whose requests go through Kerbpass", Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			addr, running, err := c.listenAddr(ctx)
+			if err != nil {
+				return err
+			}
+			if !running {
+				return notRunning()
+			}
+			return execProgram(ctx, args, withVars(proxyVars(addr)))
+		},
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"kerbpass/internal/control"
+	"kerbpass/internal/settings"
+)
+
+// Requests of the control channel.
+type (
+	switchRequest struct {
+		Enabled bool `json:"enabled"`
+	}
+	bypassRequest struct {
+		Add    []string `json:"add"`
+		Remove []string `json:"remove"`
+	}
+)
+
+// handler answers the control channel; everything is below /v1/.
+func (a *app) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		control.WriteJSON(w, a.report(r.Context()))
+	})
+	mux.HandleFunc("GET /v1/why", func(w http.ResponseWriter, r *http.Request) {
+		answer, err := explain(a.now.Load().table, r.URL.Query().Get("target"))
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		control.WriteJSON(w, answer)
+	})
+	mux.HandleFunc("POST /v1/kerberos", func(w http.ResponseWriter, r *http.Request) {
+		var req switchRequest
+		if decode(w, r, &req) {
+			writeResult(w, setKerberos(a.cfg.store, req.Enabled))
+		}
+	})
+	mux.HandleFunc("GET /v1/bypass", func(w http.ResponseWriter, r *http.Request) {
+		control.WriteJSON(w, listBypass(a.cfg.store.Snapshot()))
+	})
+	mux.HandleFunc("POST /v1/bypass", func(w http.ResponseWriter, r *http.Request) {
+		var req bypassRequest
+		if decode(w, r, &req) {
+			writeResult(w, editBypass(a.cfg.store, req))
+		}
+	})
+	mux.HandleFunc("POST /v1/quit", func(w http.ResponseWriter, r *http.Request) {
+		control.WriteJSON(w, struct{}{})
+		a.log.Info("quit was asked for")
+		a.quit()
+	})
+	return mux
+}
+
+func decode(w http.ResponseWriter, r *http.Request, v any) bool {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		control.WriteError(w, http.StatusBadRequest, "The request is not understood: "+err.Error()+".", "")
+		return false
+	}
+	return true
+}
+
+func writeResult(w http.ResponseWriter, err error) {
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	control.WriteJSON(w, struct{}{})
+}
+
+// writeError keeps sentence and hint, and tells a wrong request from one that
+// failed.
+func writeError(w http.ResponseWriter, err error) {
+	status, text, hint := http.StatusConflict, err.Error(), ""
+	var e *exitError
+	if errors.As(err, &e) {
+		hint = e.hint
+		if e.code == exitUsage {
+			status = http.StatusBadRequest
+		}
+	}
+	control.WriteError(w, status, text, hint)
+}
+
+// settingsError words why an edit was refused.
+func settingsError(err error) error {
+	if err == nil {
+		return nil
+	}
+	hint := ""
+	switch {
+	case errors.Is(err, settings.ErrLocked):
+		hint = "Change it where it is set."
+	case errors.Is(err, settings.ErrBroken), errors.Is(err, settings.ErrByHand):
+		hint = "Correct the file with an editor; it was not changed."
+	case errors.Is(err, settings.ErrNewer):
+		hint = "Update Kerbpass."
+	case errors.Is(err, settings.ErrBusy):
+		hint = "Try again."
+	}
+	return failf(exitFailed, hint, "Not saved: %v.", err)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"kerbpass/internal/control"
+)
+
+// runFlags are the settings that a command line can give.
+type runFlags struct {
+	listen, upstream []string
+	bypass, noProxy  string
+	kerberos         bool
+	values           map[string]any // by settings key; only what was given
+}
+
+func (r *runFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&r.listen, "listen", nil, "loopback `address:port` to listen on (repeatable)")
+	f.BoolVar(&r.kerberos, "kerberos", true, "authenticate at the upstream with Kerberos")
+	r.registerRoute(cmd)
+}
+
+// registerRoute registers those that decide a route.
+func (r *runFlags) registerRoute(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&r.upstream, "upstream", nil, "corporate proxy, as `http://host:port` (repeatable, in order of preference)")
+	f.StringVar(&r.bypass, "bypass", "", "hosts that go direct, exact names, comma-separated `list`")
+	f.StringVar(&r.noProxy, "no-proxy", "", "hosts that go direct, suffix rules as NO_PROXY, comma-separated `list`")
+}
+
+// given keeps what was said, so that everything else comes from elsewhere.
+func (r runFlags) given(cmd *cobra.Command) runFlags {
+	r.values = map[string]any{}
+	for name, v := range map[string]struct {
+		key   string
+		value any
+	}{
+		"listen": {"listen", r.listen}, "upstream": {"upstream", r.upstream}, "bypass": {"bypass.exact", splitList(r.bypass)},
+		"no-proxy": {"no_proxy", r.noProxy}, "kerberos": {"kerberos.enabled", r.kerberos},
+	} {
+		if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
+			r.values[v.key] = v.value
+		}
+	}
+	return r
+}
+
+func (c *cli) cmdRun(ctx context.Context) *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use: "run", Short: "Run the proxy without a tray, logging to standard error", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runProxy(ctx, flags.given(cmd)) },
+	}
+	flags.register(cmd)
+	return cmd
+}
+
+func (c *cli) runProxy(ctx context.Context, flags runFlags) error {
+	log, err := c.logger()
+	if err != nil {
+		return err
+	}
+	store, err := c.store(flags.values, log)
+	if err != nil {
+		return err
+	}
+	path, err := control.Path(c.lookupEnv)
+	if err != nil {
+		return failf(exitFailed, "Set XDG_RUNTIME_DIR to a folder of your own.", "No place for the control channel: %v.", err)
+	}
+	l, err := control.Listen(path)
+	if errors.Is(err, control.ErrRunning) {
+		return failf(0, "See: kerbpass status", "Kerbpass is already running for this user.")
+	}
+	if err != nil {
+		return failf(exitFailed, "", "The control channel cannot be opened: %v.", err)
+	}
+	a, err := newApp(appConfig{store: store, log: log, control: l})
+	if err != nil {
+		l.Close()
+		return err
+	}
+	return a.run(ctx)
+}
+
+func (c *cli) cmdQuit(ctx context.Context) *cobra.Command {
+	return &cobra.Command{
+		Use: "quit", Short: "End the running helper", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			err := c.ask(ctx, func(ctx context.Context, cl *control.Client) error {
+				return cl.Post(ctx, "/v1/quit", struct{}{}, nil)
+			})
+			if errors.Is(err, control.ErrNotRunning) {
+				return notRunning()
+			}
+			return err
+		},
+	}
+}

@@ -1,0 +1,330 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"kerbpass/internal/proxy"
+	"kerbpass/internal/settings"
+	"kerbpass/internal/ticket"
+)
+
+// report is what "status --json" and GET /v1/status print. Its shape is
+// stable.
+type report struct {
+	Version  string                        `json:"version"`
+	Ticket   ticketReport                  `json:"ticket"`
+	Tickets  []cacheReport                 `json:"tickets"`
+	Proxy    proxyReport                   `json:"proxy"`
+	Settings map[string]settings.Described `json:"settings"`
+	Problems []problem                     `json:"problems"`
+}
+
+type ticketReport struct {
+	State      ticket.State `json:"state"`
+	Principal  string       `json:"principal"`
+	Realm      string       `json:"realm"`
+	Cache      string       `json:"cache"`
+	Start      *string      `json:"start"`
+	Expires    *string      `json:"expires"`
+	RenewUntil *string      `json:"renew_until"`
+	Renewable  bool         `json:"renewable"`
+	Backend    string       `json:"backend"`
+}
+
+type cacheReport struct {
+	Principal string          `json:"principal"`
+	Realm     string          `json:"realm"`
+	Cache     string          `json:"cache"`
+	Expires   *string         `json:"expires"`
+	Default   bool            `json:"default"`
+	UsedHere  bool            `json:"used_for_proxy"`
+	Services  []serviceReport `json:"services"`
+}
+
+type serviceReport struct {
+	Name    string  `json:"name"`
+	Expires *string `json:"expires"`
+}
+
+type proxyReport struct {
+	State          string     `json:"state"` // listening, not_running
+	Listen         []string   `json:"listen"`
+	Upstream       string     `json:"upstream"`
+	UpstreamSource string     `json:"upstream_source"`
+	Kerberos       bool       `json:"kerberos"`
+	PausedUntil    *string    `json:"paused_until"`
+	Open           int        `json:"open_connections"`
+	LastAuth       authReport `json:"last_auth"`
+}
+
+type authReport struct {
+	Time       *string          `json:"time"`
+	Result     proxy.AuthResult `json:"result"`
+	Cause      proxy.Cause      `json:"cause"`
+	SPN        string           `json:"spn"`
+	TokenBytes int              `json:"token_bytes"`
+}
+
+type problem struct {
+	Cause proxy.Cause `json:"cause"`
+	Text  string      `json:"text"`
+	Hint  string      `json:"hint"`
+}
+
+// state takes in what the proxy reports. It is its Observer, so every method
+// returns at once.
+type state struct {
+	app *app
+
+	mu   sync.Mutex // guards what follows
+	last proxy.AuthEvent
+	warn proxy.Cause // the cause that was logged last and has not ended
+}
+
+func newState(a *app) *state { return &state{app: a} }
+
+// Request implements [proxy.Observer].
+func (s *state) Request(e proxy.Event) {
+	log := s.app.log
+	attrs := []any{"method", e.Method, "host", e.Host, "port", e.Port, "route", string(e.Route), "rule", e.Rule, "entry", e.Entry,
+		"status", e.Status, "up", e.Up, "down", e.Down, "ms", e.Took.Milliseconds()}
+	if e.Cause != "" {
+		log.Info("request failed", append(attrs, "cause", string(e.Cause), "err", e.Err)...)
+		return
+	}
+	log.Debug("request", attrs...)
+}
+
+// Authenticated implements [proxy.Observer]. A failure that goes on is logged
+// when it starts and when it ends.
+func (s *state) Authenticated(e proxy.AuthEvent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = e
+	if e.Cause != s.warn {
+		switch {
+		case e.Cause != "":
+			s.app.log.Warn("authentication at the upstream fails", "upstream", e.Upstream.URL, "cause", string(e.Cause), "token_bytes", e.TokenBytes)
+		default:
+			s.app.log.Info("authentication at the upstream works again", "upstream", e.Upstream.URL)
+		}
+		s.warn = e.Cause
+	}
+}
+
+// report reads the ticket and puts everything together.
+func (a *app) report(ctx context.Context) report {
+	snap := a.cfg.store.Snapshot()
+	p := a.now.Load()
+	r := baseReport(ctx, a.tickets.cur.Load(), snap)
+	r.Proxy.State, r.Proxy.Listen, r.Proxy.Open = "listening", a.addrs(), a.proxy.Open()
+	a.state.mu.Lock()
+	last := a.state.last
+	a.state.mu.Unlock()
+	if last.Result != "" {
+		spn, _ := servicePrincipal(ctx, last.Upstream, p.spn, "off")
+		r.Proxy.LastAuth = authReport{utc(last.Time), last.Result, last.Cause, spn, last.TokenBytes}
+	}
+	if c := last.Cause; c != "" && !r.has(c) && p.kerberos {
+		text, hint, _ := c.Explain()
+		r.Problems = append(r.Problems, problem{c, text, hint})
+	}
+	return r
+}
+
+func (r *report) has(c proxy.Cause) bool {
+	for _, p := range r.Problems {
+		if p.Cause == c {
+			return true
+		}
+	}
+	return false
+}
+
+// baseReport is what can be said without a running proxy.
+func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot) report {
+	t := cur.snapshot(ctx)
+	st := t.Status
+	r := report{
+		Version: version(),
+		Ticket: ticketReport{t.State, st.Principal, st.Realm, st.Cache, utc(st.Start), utc(st.Expires), utc(st.RenewUntil), st.Renewable,
+			t.Backend},
+		Tickets: []cacheReport{},
+		Proxy: proxyReport{State: "not_running", Listen: snap.Listen, Kerberos: snap.KerberosEnabled,
+			UpstreamSource: upstreamSource(snap), LastAuth: authReport{Result: proxy.AuthNone}},
+		Settings: snap.Describe(),
+		Problems: []problem{},
+	}
+	if len(snap.Upstream) > 0 {
+		if up, err := parseUpstream(snap.Upstream[0]); err == nil {
+			r.Proxy.Upstream = up.URL
+		}
+	}
+	if cur.backend != nil {
+		caches, _ := cur.backend.Caches(ctx)
+		for _, c := range caches {
+			cr := cacheReport{c.Principal, c.Realm, c.Name, utc(c.Expires), c.Default, c.Name == st.Cache, []serviceReport{}}
+			for _, s := range c.Services {
+				cr.Services = append(cr.Services, serviceReport{s.Name, utc(s.Expires)})
+			}
+			r.Tickets = append(r.Tickets, cr)
+		}
+	}
+	add := func(c proxy.Cause, detail string) {
+		text, hint, _ := c.Explain()
+		r.Problems = append(r.Problems, problem{c, strings.TrimSpace(text + " " + detail), hint})
+	}
+	if snap.KerberosEnabled {
+		switch t.State {
+		case ticket.StateNone:
+			add(proxy.CauseNoTicket, "")
+		case ticket.StateExpired:
+			add(proxy.CauseTicketExpired, "")
+		case ticket.StateUnavailable:
+			detail := ""
+			if t.Err != nil {
+				detail = fmt.Sprintf("(%v)", t.Err)
+			}
+			r.Problems = append(r.Problems, problem{proxy.CauseKerberosUnavailable, "The Kerberos ticket cannot be read. " + detail,
+				"Check KRB5CCNAME and the setting kerberos.cache, or get a new ticket with kinit."})
+		}
+	}
+	if r.Proxy.Upstream == "" {
+		r.Problems = append(r.Problems, problem{proxy.CauseUpstreamUnreachable, "No upstream proxy is set; only bypassed hosts can be reached.",
+			"Set one: --upstream, HTTPS_PROXY, or upstream in the settings."})
+	}
+	for _, p := range snap.Problems {
+		where := ""
+		if p.File != "" {
+			where = fmt.Sprintf("%s:%d:%d: ", p.File, p.Line, p.Column)
+		}
+		r.Problems = append(r.Problems, problem{proxy.CauseInternal, where + p.Text, p.Hint})
+	}
+	return r
+}
+
+// upstreamSource names where the upstream comes from, as the contract words
+// it.
+func upstreamSource(snap *settings.Snapshot) string {
+	switch s := snap.Origins["upstream"].Source; {
+	case len(snap.Upstream) == 0:
+		return ""
+	case s == settings.SourceFile:
+		return "settings"
+	default:
+		return string(s)
+	}
+}
+
+// healthCode is the exit code that a report deserves.
+func (r *report) healthCode() int {
+	switch {
+	case r.Proxy.State != "listening":
+		return exitNotRunning
+	case r.Ticket.State != ticket.StateValid && r.Ticket.State != ticket.StateExpiring:
+		return exitNoTicket
+	case r.Proxy.Upstream == "", r.Proxy.LastAuth.Result == proxy.AuthRefused, r.Proxy.LastAuth.Result == proxy.AuthFailed:
+		return exitPathBroken
+	}
+	return 0
+}
+
+// text is the report for people.
+func (r *report) text(now time.Time) string {
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s %s\n", label, fmt.Sprintf(format, args...))
+	}
+	t := &r.Ticket
+	switch t.State {
+	case ticket.StateNone:
+		line("Ticket", "none%s", in(t.Cache))
+	case ticket.StateUnavailable:
+		line("Ticket", "cannot be read%s", in(t.Cache))
+	default:
+		line("Ticket", "%s, %s %s%s", t.Principal, t.State, until(t.Expires, now), in(t.Cache))
+		if t.Renewable && t.RenewUntil != nil {
+			line("", "renewable %s", until(t.RenewUntil, now))
+		}
+	}
+	for _, c := range r.Tickets {
+		if !c.UsedHere {
+			line("", "also: %s %s%s", c.Principal, until(c.Expires, now), in(c.Cache))
+		}
+	}
+	if r.Proxy.State == "listening" {
+		line("Proxy", "listening on %s, %d open connections", strings.Join(r.Proxy.Listen, " and "), r.Proxy.Open)
+	} else {
+		line("Proxy", "not running")
+	}
+	if r.Proxy.Upstream != "" {
+		line("Upstream", "%s (from %s)", r.Proxy.Upstream, r.Proxy.UpstreamSource)
+	} else {
+		line("Upstream", "none")
+	}
+	line("Kerberos", "%s", onOff(r.Proxy.Kerberos))
+	if a := r.Proxy.LastAuth; a.Time != nil {
+		text := string(a.Result)
+		if a.Cause != "" {
+			text += " (" + string(a.Cause) + ")"
+		}
+		line("Last login", "%s at %s, %s, token of %d bytes", text, local(a.Time), a.SPN, a.TokenBytes)
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintf(&b, "\n! %s\n  %s\n", p.Text, p.Hint)
+	}
+	return b.String()
+}
+
+func in(cache string) string {
+	if cache == "" {
+		return ""
+	}
+	return ", in " + cache
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+func local(s *string) string {
+	if s == nil {
+		return "an unknown time"
+	}
+	t, err := time.Parse(time.RFC3339, *s)
+	if err != nil {
+		return *s
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+// until says when something ends, in the user's zone and from now.
+func until(s *string, now time.Time) string {
+	if s == nil {
+		return "without a TGT"
+	}
+	t, err := time.Parse(time.RFC3339, *s)
+	if err != nil {
+		return "until " + *s
+	}
+	layout := "15:04"
+	if t.Local().YearDay() != now.Local().YearDay() || t.Sub(now).Abs() > 24*time.Hour {
+		layout = "2006-01-02 15:04"
+	}
+	left := t.Sub(now).Round(time.Minute)
+	switch {
+	case t.Before(now):
+		return "since " + t.Local().Format(layout)
+	case left < time.Hour:
+		return fmt.Sprintf("until %s (%d min left)", t.Local().Format(layout), int(left.Minutes()))
+	default:
+		return fmt.Sprintf("until %s (%d h %d min left)", t.Local().Format(layout), int(left.Hours()), int(left.Minutes())%60)
+	}
+}
