@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"kerbpass/internal/control"
+	"kerbpass/internal/settings"
 )
 
 // runFlags are the settings that a command line can give.
@@ -68,6 +70,9 @@ func (c *cli) runProxy(ctx context.Context, flags runFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := flagProblem(store.Snapshot()); err != nil {
+		return err
+	}
 	path, err := control.Path(c.lookupEnv)
 	if err != nil {
 		return failf(exitFailed, "Set XDG_RUNTIME_DIR to a folder of your own.", "No place for the control channel: %v.", err)
@@ -85,6 +90,18 @@ func (c *cli) runProxy(ctx context.Context, flags runFlags) error {
 		return err
 	}
 	return a.run(ctx)
+}
+
+// flagProblem makes a value on the command line that cannot be used an error:
+// whoever typed it is there to correct it. A list goes on without the entries
+// that are refused, because one of them only sends a host through the proxy.
+func flagProblem(snap *settings.Snapshot) error {
+	for _, p := range snap.Problems {
+		if p.Source == settings.SourceFlag && !p.Warning && p.Key != "bypass.exact" && p.Key != "no_proxy" {
+			return failf(exitUsage, p.Hint, "%s.", strings.TrimSuffix(p.Text, "."))
+		}
+	}
+	return nil
 }
 
 func (c *cli) cmdQuit(ctx context.Context) *cobra.Command {

@@ -12,7 +12,6 @@ import (
 	"kerbpass/internal/control"
 	"kerbpass/internal/proxy"
 	"kerbpass/internal/route"
-	"kerbpass/internal/settings"
 )
 
 // answer is what "why --json" prints. Its shape is stable.
@@ -82,23 +81,26 @@ func (a answer) text() string {
 }
 
 // whyLocal answers for given values, or for the settings on disk, without a
-// running helper. Bad list entries are errors here: they are what the question
-// is about.
+// running helper. List entries that are refused are named: they may be what the
+// question is about.
 func (c *cli) whyLocal(target string, given map[string]any) (answer, error) {
 	store, err := c.store(given, nil)
 	if err != nil {
 		return answer{}, err
 	}
 	snap := store.Snapshot()
-	for _, p := range snap.Problems {
-		if p.Source == settings.SourceFlag && !p.Warning {
-			return answer{}, failf(exitUsage, p.Hint, "%s.", strings.TrimSuffix(p.Text, "."))
-		}
+	if err := flagProblem(snap); err != nil {
+		return answer{}, err
 	}
 	exact, bad := route.ParseExact(snap.BypassExact)
 	suffix, more := route.ParseSuffix(strings.Join(snap.NoProxy, ","))
 	for _, e := range append(bad, more...) {
 		fmt.Fprintln(c.err, "kerbpass: left out: "+entryError(&e).Error())
+	}
+	for _, p := range snap.Problems {
+		if p.Key == "bypass.exact" || p.Key == "no_proxy" {
+			fmt.Fprintln(c.err, "kerbpass: "+p.String())
+		}
 	}
 	t := &route.Table{
 		Exact: exact, ExactSource: string(snap.Origins["bypass.exact"].Source),
