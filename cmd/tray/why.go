@@ -169,7 +169,7 @@ func splitTarget(target string) (host string, port uint16, err error) {
 	}
 	host, port, err = proxy.SplitAuthority(rest)
 	if err != nil {
-		return "", 0, failf(exitUsage, "Give a URL, or a host with or without a port. An IPv6 address needs brackets.", "%q is not understood. %s", redactURL(target), err)
+		return "", 0, failf(exitUsage, "Give a URL, or a host with or without a port. An IPv6 address needs brackets.", "%q is not understood: %v.", redactURL(target), err)
 	}
 	if port == 0 {
 		port = def

@@ -70,32 +70,34 @@ func (c *session) relay(u *upConn, b *upload, ev *Event) bool {
 	c.out = resp.appendHead(c.out[:0], r.method, c.s.cfg.Name, http10, closing)
 	c.wrote = true
 	var readErr, writeErr error
-	if rest := u.rd.buffered(); body.kind == sized && int64(len(rest)) >= body.left && body.left <= 32<<10 {
-		// Head and body in one write: one packet, one wake-up.
-		n := body.left
-		c.out = append(c.out, rest[:n]...)
-		u.rd.r += int(n)
-		body.left, body.ended = 0, true
-		if _, writeErr = c.c.Write(c.out); writeErr == nil {
-			ev.Down = n
+	var sent bool
+	if rest := u.rd.buffered(); body.kind == noBody || body.kind == sized && int64(len(rest)) >= body.left && body.left <= 32<<10 {
+		// Head and body in one write: one packet, one wake-up. The upstream
+		// connection is free before the client can ask again.
+		if body.kind == sized {
+			ev.Down = body.left
+			c.out = append(c.out, rest[:ev.Down]...)
+			u.rd.r += int(ev.Down)
 		}
-	} else if _, writeErr = c.c.Write(c.out); writeErr == nil && body.kind != noBody {
-		ev.Down, readErr, writeErr = copyBody(c.c, &body, asChunks, nil)
+		sent = c.settle(u, b)
+		c.keep(u, sent && !upClose, pin)
+		_, writeErr = c.c.Write(c.out)
+	} else {
+		if _, writeErr = c.c.Write(c.out); writeErr == nil {
+			ev.Down, readErr, writeErr = copyBody(c.c, &body, asChunks, nil)
+		}
+		sent = c.settle(u, b)
+		c.keep(u, readErr == nil && writeErr == nil && sent && !upClose, pin)
 	}
 	whole := readErr == nil && writeErr == nil
-	sent := c.settle(u, b)
-	c.keep(u, whole && sent && !upClose, pin)
 	if !whole {
 		ev.Err = errors.Join(readErr, writeErr)
 	}
 	c.finish(ev)
-	if whole && (closing || !sent) {
-		if !sent {
-			c.linger()
-		}
-		return false
+	if whole && !sent {
+		c.linger()
 	}
-	return whole
+	return whole && sent && !closing
 }
 
 // keep pools, pins or closes a connection after its response.

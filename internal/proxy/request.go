@@ -37,7 +37,6 @@ type request struct {
 	// connAuth: the client itself sends a connection-bound scheme to the origin.
 	connAuth bool
 	html     bool
-	via      []byte
 	maxFwd   int // Max-Forwards, -1: none
 }
 
@@ -78,7 +77,7 @@ func parseRequest(head []byte, r *request) error {
 	case "HTTP/1.0":
 		r.close = true // RFC 9112 §9.3: no persistence with HTTP/1.0 clients of a proxy
 	default:
-		return errors.New("Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+		return errors.New("only HTTP/1.0 and HTTP/1.1 are spoken here")
 	}
 	if m, ok := methods[string(method)]; ok {
 		r.method = m
@@ -100,7 +99,7 @@ func (r *request) readFields() error {
 		case is(f.name, "host"):
 			hosts++
 			if bytes.ContainsAny(f.value, " \t,/\\@?#") {
-				return errors.New("The Host field is malformed.")
+				return errors.New("the Host field is malformed")
 			}
 		case is(f.name, "content-length"):
 			lengths++
@@ -112,7 +111,7 @@ func (r *request) readFields() error {
 		case is(f.name, "transfer-encoding"):
 			codings++
 			if !is(f.value, "chunked") {
-				return errors.New("Transfer-Encoding must be exactly chunked.")
+				return errors.New("Transfer-Encoding must be exactly chunked")
 			}
 		case is(f.name, "connection"), is(f.name, "proxy-connection"):
 			eachToken(f.value, func(token []byte) {
@@ -130,7 +129,7 @@ func (r *request) readFields() error {
 			upgradeField = true
 		case is(f.name, "expect"):
 			if !is(f.value, "100-continue") {
-				return errors.New("Unknown expectation.")
+				return errors.New("unknown expectation")
 			}
 			r.expect = true
 		case is(f.name, "te"):
@@ -146,17 +145,17 @@ func (r *request) readFields() error {
 		}
 	}
 	if hosts > 1 || hosts == 0 && r.minor == 1 {
-		return errors.New("HTTP/1.1 needs exactly one Host field.")
+		return errors.New("HTTP/1.1 needs exactly one Host field")
 	}
 	if lengths > 1 {
-		return errors.New("More than one Content-Length.")
+		return errors.New("more than one Content-Length")
 	}
 	if codings > 0 && (lengths > 0 || codings > 1 || r.minor == 0) {
-		return errors.New("Transfer-Encoding together with Content-Length, repeated, or in HTTP/1.0.")
+		return errors.New("Transfer-Encoding together with Content-Length, repeated, or in HTTP/1.0")
 	}
 	switch {
 	case r.connect && (codings > 0 || r.length > 0):
-		return errors.New("CONNECT has no body.")
+		return errors.New("CONNECT has no body")
 	case codings > 0:
 		r.body = chunked
 	case r.length > 0:
@@ -169,12 +168,12 @@ func (r *request) readFields() error {
 
 func parseLength(v []byte) (int64, error) {
 	if len(v) == 0 || len(v) > 18 {
-		return 0, errors.New("Content-Length is not a number.")
+		return 0, errors.New("Content-Length is not a number")
 	}
 	var n int64
 	for _, c := range v {
 		if c < '0' || c > '9' {
-			return 0, errors.New("Content-Length is not a number.")
+			return 0, errors.New("Content-Length is not a number")
 		}
 		n = n*10 + int64(c-'0')
 	}

@@ -76,7 +76,7 @@ func (c *session) next(ctx context.Context) bool {
 	if err != nil {
 		switch {
 		case errors.Is(err, errBareLF), errors.Is(err, errHeadTooLarge), errors.Is(err, errStartLine):
-			return c.refuse(&Event{Time: start}, fail(CauseBadRequest, nil, "%s.", sentence(err)), true)
+			return c.refuse(&Event{Time: start}, fail(CauseBadRequest, nil, "%s", sentence(err)), true)
 		}
 		return false
 	}
@@ -89,10 +89,7 @@ func (c *session) next(ctx context.Context) bool {
 
 func sentence(err error) string {
 	text := err.Error()
-	if !strings.HasSuffix(text, ".") {
-		text = strings.ToUpper(text[:1]) + text[1:]
-	}
-	return text
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
 // handle decides the parsed request and carries it out.
@@ -101,7 +98,7 @@ func (c *session) handle(ctx context.Context, start time.Time) bool {
 	ev := &Event{Time: start, Method: r.method}
 	d, err := c.s.cfg.Router.Route(ctx, string(r.target.host), r.target.port)
 	if err != nil {
-		return c.refuse(ev, fail(CauseBadRequest, err, "The host in the request is not valid: %s", sentence(err)), true)
+		return c.refuse(ev, fail(CauseBadRequest, err, "The host in the request is not valid: %v.", err), true)
 	}
 	ev.Host, ev.Port, ev.Route, ev.Rule, ev.Entry = d.Host, d.Port, d.Route, d.Rule, d.Entry
 	if d.Upstream != nil {

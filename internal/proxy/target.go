@@ -19,23 +19,23 @@ type target struct {
 func parseTarget(connect bool, t []byte) (target, error) {
 	for _, c := range t {
 		if c <= ' ' || c == 0x7f {
-			return target{}, errors.New("The request target contains a blank or control character.")
+			return target{}, errors.New("the request target contains a blank or control character")
 		}
 	}
 	if connect {
 		host, port, err := splitAuthority(t)
 		if err == nil && port == 0 {
-			err = errors.New("CONNECT needs a port: host:port.")
+			err = errors.New("CONNECT needs a port: host:port")
 		}
 		return target{host: host, port: port}, err
 	}
 	switch {
 	case len(t) > 0 && t[0] == '/' || len(t) == 1 && t[0] == '*':
-		return target{}, errors.New("This is a proxy: it takes complete addresses (http://host/path), not paths of its own.")
+		return target{}, errors.New("this is a proxy: it takes complete addresses (http://host/path), not paths of its own")
 	case len(t) >= 8 && is(t[:8], "https://"):
-		return target{}, errors.New("For https the program must use CONNECT; Kerbpass does not speak TLS in its place.")
+		return target{}, errors.New("for https the program must use CONNECT; Kerbpass does not speak TLS in its place")
 	case len(t) < 7 || !is(t[:7], "http://"):
-		return target{}, errors.New("The request target is not an http:// address.")
+		return target{}, errors.New("the request target is not an http:// address")
 	}
 	authority := t[7:]
 	var path []byte
@@ -50,7 +50,7 @@ func parseTarget(connect bool, t []byte) (target, error) {
 	// Userinfo is not used and not forwarded (RFC 9110 §4.2.4).
 	if i := bytes.IndexByte(authority, '@'); i >= 0 {
 		if bytes.IndexByte(authority[:i], '\\') >= 0 {
-			return target{}, errors.New("The address contains a backslash.")
+			return target{}, errors.New("the address contains a backslash")
 		}
 		authority = authority[i+1:]
 	}
@@ -66,17 +66,17 @@ func parseTarget(connect bool, t []byte) (target, error) {
 // say.
 func splitAuthority(a []byte) (host []byte, port uint16, err error) {
 	if i := bytes.IndexAny(a, "@/\\?#%"); i >= 0 {
-		return nil, 0, errors.New("The host contains a character that does not belong there.")
+		return nil, 0, errors.New("the host contains a character that does not belong there")
 	}
 	var rest []byte
 	if len(a) > 0 && a[0] == '[' {
 		end := bytes.IndexByte(a, ']')
 		if end < 0 || bytes.IndexByte(a[:end], ':') < 0 {
-			return nil, 0, errors.New("The address in brackets is not an IPv6 address.")
+			return nil, 0, errors.New("the address in brackets is not an IPv6 address")
 		}
 		host, rest = a[1:end], a[end+1:]
 		if len(rest) > 0 && rest[0] != ':' {
-			return nil, 0, errors.New("Something stands behind the closing bracket.")
+			return nil, 0, errors.New("something stands behind the closing bracket")
 		}
 	} else {
 		host = a
@@ -84,11 +84,11 @@ func splitAuthority(a []byte) (host []byte, port uint16, err error) {
 			host, rest = a[:i], a[i:]
 		}
 		if bytes.IndexByte(host, ']') >= 0 || bytes.IndexByte(host, '[') >= 0 {
-			return nil, 0, errors.New("The host contains a bracket.")
+			return nil, 0, errors.New("the host contains a bracket")
 		}
 	}
 	if len(host) == 0 {
-		return nil, 0, errors.New("The host is missing.")
+		return nil, 0, errors.New("the host is missing")
 	}
 	if len(rest) <= 1 {
 		return host, 0, nil
@@ -96,14 +96,14 @@ func splitAuthority(a []byte) (host []byte, port uint16, err error) {
 	n := 0
 	for _, c := range rest[1:] {
 		if c < '0' || c > '9' {
-			return nil, 0, errors.New("The port is not a number. (An IPv6 address needs brackets.)")
+			return nil, 0, errors.New("the port is not a number (an IPv6 address needs brackets)")
 		}
 		if n = n*10 + int(c-'0'); n > 65535 {
-			return nil, 0, errors.New("The port is not between 1 and 65535.")
+			return nil, 0, errors.New("the port is not between 1 and 65535")
 		}
 	}
 	if n == 0 || len(rest) > 6 {
-		return nil, 0, errors.New("The port is not between 1 and 65535.")
+		return nil, 0, errors.New("the port is not between 1 and 65535")
 	}
 	return host, uint16(n), nil
 }

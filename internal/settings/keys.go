@@ -128,11 +128,6 @@ func settingFor(key string) *setting {
 	return nil
 }
 
-// knownTable reports whether name is a table that holds settings.
-func knownTable(name string) bool {
-	return slices.ContainsFunc(table, func(k setting) bool { return strings.HasPrefix(k.Key, name+".") })
-}
-
 func (k *setting) get(v *Values) any {
 	switch p := k.field(v).(type) {
 	case *[]string:

@@ -220,7 +220,7 @@ func unwrap(token []byte) (apReq []byte, spnego bool, err error) {
 	}
 	rest, ok = bytes.CutPrefix(rest, []byte{1, 0}) // TOK_ID of an AP-REQ, RFC 4121 section 4.1
 	if !ok {
-		return nil, false, errors.New("Kerberos, but not an AP-REQ")
+		return nil, false, errors.New("a Kerberos token, but no AP-REQ")
 	}
 	return rest, spnego, nil
 }
