@@ -71,7 +71,7 @@ func splitAuthority(a []byte) (host []byte, port uint16, err error) {
 	var rest []byte
 	if len(a) > 0 && a[0] == '[' {
 		end := bytes.IndexByte(a, ']')
-		if end < 0 || bytes.IndexByte(a[:end], ':') < 0 {
+		if end < 0 || bytes.IndexByte(a[:end], ':') < 0 || len(bytes.Trim(a[1:end], "0123456789abcdefABCDEF:.")) > 0 {
 			return nil, 0, errors.New("the address in brackets is not an IPv6 address")
 		}
 		host, rest = a[1:end], a[end+1:]

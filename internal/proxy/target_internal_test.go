@@ -53,6 +53,7 @@ func TestTargets(t *testing.T) {
 		{id: "IPv6 open bracket", method: "GET", target: "http://[::1/", bad: true},
 		{id: "name in brackets", method: "GET", target: "http://[github.com]/", bad: true},
 		{id: "IPv4 in brackets", method: "GET", target: "http://[127.0.0.1]/", bad: true},
+		{id: "other text in brackets", method: "GET", target: "http://[,:]/", bad: true},
 		{id: "text behind bracket", method: "GET", target: "http://[::1]x:80/", bad: true},
 		{id: "bracket in name", method: "GET", target: "http://a]b/", bad: true},
 		{id: "R14", method: "CONNECT", target: "a.com:443", host: "a.com", port: 443},
@@ -219,6 +220,9 @@ func FuzzRequestHead(f *testing.F) {
 		}
 		if bytes.ContainsAny(r.target.host, " \t\r\n@/\\?#%[]") || len(r.target.host) == 0 || r.target.port == 0 {
 			t.Fatalf("host %q port %d accepted", r.target.host, r.target.port)
+		}
+		if bytes.IndexByte(r.target.host, ',') >= 0 {
+			return // a Router refuses it
 		}
 		d := Decision{Route: RouteProxy, Host: string(r.target.host), Port: r.target.port}
 		out := append(r.appendHead(nil, &d, "kerbpass"), "\r\n"...)
