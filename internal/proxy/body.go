@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"time"
 )
 
 var errChunk = errors.New("malformed chunked body")
@@ -17,7 +18,9 @@ type bodyReader struct {
 	kind framing
 	left int64 // of the body (sized) or of the current chunk (chunked)
 	// started: the size line of a chunk has been read; its CRLF is still due.
-	started  bool
+	started bool
+	// last: the size line of the last chunk has been read; trailers are due.
+	last     bool
 	ended    bool
 	trailers []byte // checked trailer fields, each with its CRLF
 }
@@ -63,9 +66,12 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 }
 
 // nextChunk reads up to the next chunk's data, or through the trailers (RFC
-// 9112 §7.1). Extensions are checked for length and dropped; trailer fields
-// that could change framing or routing are dropped too (RFC 9110 §6.5.1).
+// 9112 §7.1). Extensions are checked for length and dropped. After a deadline
+// it goes on where it was.
 func (b *bodyReader) nextChunk() error {
+	if b.last {
+		return b.readTrailers()
+	}
 	if b.started {
 		crlf, err := b.rd.line(0)
 		if err != nil {
@@ -98,6 +104,13 @@ func (b *bodyReader) nextChunk() error {
 		b.left, b.started = size, true
 		return nil
 	}
+	b.last = true
+	return b.readTrailers()
+}
+
+// readTrailers reads through the end of a chunked body. Fields that could
+// change framing or routing are dropped (RFC 9110 §6.5.1).
+func (b *bodyReader) readTrailers() error {
 	for {
 		line, err := b.rd.line(maxTrailer)
 		if err != nil {
@@ -197,8 +210,8 @@ func lastChunk(trailers []byte) []byte {
 
 // spliceBody moves a body that needs no framing from one TCP connection to
 // another inside the kernel, where the system can. ok is false when it cannot
-// apply. The two errors cannot be told apart there; both mean that the body
-// is not whole.
+// apply. The two errors cannot be told apart there; either is returned as
+// readErr, and both mean that the body is not whole.
 func spliceBody(w io.Writer, b *bodyReader) (n int64, readErr, writeErr error, ok bool) {
 	dst, ok1 := w.(*net.TCPConn)
 	src, ok2 := b.rd.c.(*net.TCPConn)
@@ -229,7 +242,7 @@ func spliceBody(w io.Writer, b *bodyReader) (n int64, readErr, writeErr error, o
 	b.left -= m
 	switch {
 	case err != nil:
-		return n, nil, err, true
+		return n, err, nil, true
 	case b.kind == sized && b.left > 0:
 		return n, io.ErrUnexpectedEOF, nil, true
 	}
@@ -244,8 +257,12 @@ type upload struct {
 	lost bool   // more was read than is kept
 	sent int64
 
-	done      chan struct{} // non-nil while a send runs in its own goroutine
-	clientErr error         // the body did not arrive whole
+	done chan struct{} // non-nil while a send runs in its own goroutine
+
+	mu       sync.Mutex // guards answered, and with it the connection's deadline
+	answered bool       // the head of the answer is here
+
+	clientErr error // the body did not arrive whole
 	writeErr  error
 	finished  bool // everything, end mark included, was written
 }
@@ -261,6 +278,39 @@ func (b *upload) keep(p []byte) (more bool) {
 
 // replayable reports whether the body can be sent again from its start.
 func (b *upload) replayable() bool { return b == nil || !b.lost && b.clientErr == nil }
+
+// running reports whether a send is under way in its own goroutine.
+func (b *upload) running() bool {
+	if b == nil || b.done == nil {
+		return false
+	}
+	select {
+	case <-b.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// arm starts the wait for an answer once the body is out, unless the answer
+// came first.
+func (b *upload) arm(c net.Conn, limit time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.answered {
+		c.SetReadDeadline(time.Now().Add(limit))
+	}
+}
+
+// disarm ends the wait.
+func (b *upload) disarm(c net.Conn) {
+	if b != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.answered = true
+	}
+	c.SetReadDeadline(noDeadline)
+}
 
 // send writes the body, from its start, to w. remember keeps it for a repeat.
 func (b *upload) send(w io.Writer, remember bool) {
@@ -283,7 +333,9 @@ func (b *upload) send(w io.Writer, remember bool) {
 		keep = nil
 		b.lost = true
 	}
-	n, readErr, writeErr := copyBody(w, &b.bodyReader, asChunks, keep)
+	// Never spliced: that cannot tell a client that has left, which ends the
+	// request, from an origin that has answered and reads no more.
+	n, readErr, writeErr := copyBody(struct{ io.Writer }{w}, &b.bodyReader, asChunks, keep)
 	b.sent += n
 	b.clientErr, b.writeErr = readErr, writeErr
 	b.finished = readErr == nil && writeErr == nil

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // forward carries out one plain request.
@@ -19,20 +21,29 @@ func (c *session) forward(ctx context.Context, d *Decision, ev *Event) bool {
 		c.c.SetReadDeadline(noDeadline)
 	}
 	u, err := c.roundTrip(ctx, d, b)
-	if b != nil {
-		defer func() { ev.Up = b.sent }()
-	}
 	if err != nil {
+		if b != nil {
+			ev.Up = b.sent
+		}
 		return c.failed(ev, err, r.close || b != nil)
 	}
 	if c.resp.status == 407 {
 		// An origin's 407 would make the client send us its credentials.
 		c.settle(u, b)
+		if b != nil {
+			ev.Up = b.sent
+		}
 		u.Close()
 		return c.refuse(ev, fail(CauseDestinationUnreachable, nil, "The server answered 407, which only a proxy may."), true)
 	}
 	ev.Status = c.resp.status
 	if c.resp.status == 101 {
+		// What follows on the client's connection is the new protocol only if
+		// the body has ended (RFC 9110 §7.8).
+		if !c.settle(u, b) {
+			u.Close()
+			return c.refuse(ev, fail(CauseDestinationUnreachable, nil, "The server switched protocols in the middle of the request."), true)
+		}
 		return c.switchProtocols(u, ev)
 	}
 	return c.relay(u, b, ev)
@@ -51,21 +62,14 @@ func (c *session) failed(ev *Event, err error, closing bool) bool {
 // relay passes the response in c.resp on and settles both connections.
 func (c *session) relay(u *upConn, b *upload, ev *Event) bool {
 	r, resp := &c.req, &c.resp
-	uploading := b != nil && b.done != nil
-	if uploading {
-		select {
-		case <-b.done:
-			uploading = false
-		default:
-		}
-	}
+	uploading := b.running()
 	http10 := r.minor == 0
 	closing := r.close || uploading || resp.body == untilClose || resp.body == chunked && http10
 	pin := r.connAuth || resp.connAuth
 	upClose := resp.close
 	body := bodyReader{rd: &u.rd, kind: resp.body, left: max(0, resp.length)}
 	asChunks := resp.body == chunked && !http10
-	u.SetReadDeadline(noDeadline)
+	b.disarm(u.Conn)
 
 	c.out = resp.appendHead(c.out[:0], r.method, c.s.cfg.Name, http10, closing)
 	c.wrote = true
@@ -84,29 +88,61 @@ func (c *session) relay(u *upConn, b *upload, ev *Event) bool {
 		_, writeErr = c.c.Write(c.out)
 	} else {
 		if _, writeErr = c.c.Write(c.out); writeErr == nil {
-			ev.Down, readErr, writeErr = copyBody(c.c, &body, asChunks, nil)
+			ev.Down, readErr, writeErr = c.stream(u, b, &body, asChunks)
 		}
 		sent = c.settle(u, b)
 		c.keep(u, readErr == nil && writeErr == nil && sent && !upClose, pin)
+	}
+	if b != nil {
+		ev.Up = b.sent
+	}
+	if readErr != nil && (resp.body == untilClose || resp.body == chunked && http10) {
+		// An orderly end would make a whole body of it (RFC 9112 §8).
+		if t, ok := c.c.(*net.TCPConn); ok {
+			t.SetLinger(0)
+		}
 	}
 	whole := readErr == nil && writeErr == nil
 	if !whole {
 		ev.Err = errors.Join(readErr, writeErr)
 	}
 	c.finish(ev)
-	if whole && !sent {
+	if whole && (closing || !sent) {
 		c.linger()
 	}
 	return whole && sent && !closing
 }
 
+// stream copies an answer's body for as long as it takes. When nothing has
+// come for IdleTimeout it looks whether the client is still there: one that
+// has left would not be noticed before the next byte for it.
+func (c *session) stream(u *upConn, b *upload, body *bodyReader, asChunks bool) (n int64, readErr, writeErr error) {
+	for {
+		u.SetReadDeadline(time.Now().Add(c.s.cfg.IdleTimeout))
+		var m int64
+		m, readErr, writeErr = copyBody(c.c, body, asChunks, nil)
+		n += m
+		if !errors.Is(readErr, os.ErrDeadlineExceeded) {
+			return n, readErr, writeErr
+		}
+		// An upload that still runs reads the client itself.
+		if m == 0 && !b.running() && c.left() {
+			return n, readErr, writeErr
+		}
+	}
+}
+
 // keep pools, pins or closes a connection after its response.
 func (c *session) keep(u *upConn, usable, pin bool) {
 	switch {
-	case !usable:
+	case !usable || len(u.rd.buffered()) > 0:
 		u.Close()
 	case pin || u.pinned:
-		u.pinned = true
+		u.pinned, u.since = true, time.Now()
+		if !c.s.pool.hold(u) {
+			u.Close()
+			return
+		}
 		c.pinned = u
 	default:
 		c.s.put(u)

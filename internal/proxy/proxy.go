@@ -219,6 +219,8 @@ type Server struct {
 	// perRequest holds the URLs of upstreams that want a token on every
 	// request and not once per connection.
 	perRequest sync.Map
+	// challenges holds the URLs of upstreams that have asked for a token.
+	challenges sync.Map
 
 	mu    sync.Mutex // guards conns, own, closed
 	conns map[net.Conn]struct{}

@@ -52,6 +52,8 @@ func parseResponse(head []byte, method string, r *response) error {
 	lengths, codings, last := 0, 0, false
 	for _, f := range r.fields {
 		switch {
+		case method == "CONNECT" && r.status/100 == 2 && is(f.name, "content-length"):
+			// Ignored, whatever it says (RFC 9110 §9.3.6).
 		case is(f.name, "content-length"):
 			n, err := parseLength(f.value)
 			if err != nil || lengths > 0 && n != r.length {

@@ -30,7 +30,7 @@ func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upC
 		}
 		var ex Exchange
 		header, size := "", 0
-		if u.up != nil && d.Kerberos && (challenged || d.Preemptive && !u.authed || c.s.wantsEach(u.up)) {
+		if u.up != nil && d.Kerberos && (challenged || !u.authed && (d.Preemptive || b != nil && c.s.asks(u.up)) || c.s.wantsEach(u.up)) {
 			if ex, header, size, err = c.token(ctx, u); err != nil {
 				u.Close()
 				return nil, err
@@ -55,7 +55,7 @@ func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upC
 		}
 		if err != nil {
 			closeExchange(ex)
-			dead := u.reused && !repeated && !c.wrote && c.unanswered && c.req.idempotent() && b.replayable()
+			dead := u.reused && !repeated && !c.wrote && c.unanswered && c.req.idempotent() && b.replayable() && !isTimeout(err)
 			u.Close()
 			if dead && !errors.Is(err, errClientGone) {
 				repeated, u = true, nil
@@ -73,6 +73,9 @@ func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upC
 				c.s.perRequest.Store(u.up.URL, true)
 			}
 			challenged = true
+			if !carried {
+				c.s.challenges.Store(u.up.URL, true)
+			}
 			refusals++
 			if carried {
 				c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: CauseTokenRefused, TokenBytes: size, Date: c.resp.date})
@@ -85,14 +88,17 @@ func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upC
 				u.Close()
 				return nil, fail(CauseBodyNotReplayable, nil, "%s asked for credentials after more of the upload was sent than is kept.", u.up.URL)
 			}
-			if carried || (b != nil && !b.finished) || !u.drain(&c.resp) {
+			if carried || (b != nil && !b.finished) || !u.drain(&c.resp) || !alive(u) {
 				u.Close()
 				u = nil
+			} else {
+				u.reused = true // and may have been closed meanwhile (S18)
 			}
 			continue
 		}
 		if u.up != nil {
 			if err := c.accepted(ctx, u, ex, header, size, d); err != nil {
+				c.settle(u, b)
 				u.Close()
 				return nil, err
 			}
@@ -112,13 +118,20 @@ func (s *Server) wantsEach(up *Upstream) bool {
 	return each
 }
 
+// asks reports whether the upstream has asked for credentials before: a body
+// then waits for no challenge (E2).
+func (s *Server) asks(up *Upstream) bool {
+	_, asks := s.challenges.Load(up.URL)
+	return asks
+}
+
 // obtain takes a pooled connection or dials. While it waits, a client that
 // goes away ends the wait.
 func (c *session) obtain(ctx context.Context, d *Decision, fresh bool) (*upConn, error) {
 	key := poolKey(d)
 	if p := c.pinned; p != nil {
 		c.pinned = nil
-		if p.key == key && !fresh && !c.req.connect && c.s.fits(p, d.Kerberos) {
+		if c.s.pool.take(p) && p.key == key && !fresh && !c.req.connect && c.s.fits(p, d.Kerberos) {
 			p.reused = true
 			return p, nil
 		}
@@ -276,7 +289,13 @@ func (c *session) send(u *upConn, header string, b *upload) error {
 	if c.req.connect {
 		limit /= 5
 	}
-	if _, err := u.Write(c.out); err != nil && whole {
+	u.SetWriteDeadline(time.Now().Add(limit))
+	_, err := u.Write(c.out)
+	u.SetWriteDeadline(noDeadline)
+	if isTimeout(err) {
+		return c.upstreamGone(u, err) // half a head: nothing may follow it
+	}
+	if err != nil && whole {
 		// The answer may have come before the end of what we wrote.
 		if len(u.rd.buffered()) == 0 && u.rd.fill() != nil {
 			return c.upstreamGone(u, err)
@@ -286,7 +305,7 @@ func (c *session) send(u *upConn, header string, b *upload) error {
 		u.SetReadDeadline(time.Now().Add(limit))
 	} else {
 		u.SetReadDeadline(noDeadline)
-		b.done = make(chan struct{})
+		b.done, b.answered = make(chan struct{}), false
 		done := b.done
 		go func() {
 			defer close(done)
@@ -296,11 +315,11 @@ func (c *session) send(u *upConn, header string, b *upload) error {
 				// The origin must never take a half-sent body for a whole one.
 				u.Conn.Close()
 			default:
-				u.SetReadDeadline(time.Now().Add(limit))
+				b.arm(u.Conn, limit)
 			}
 		}()
 	}
-	err := c.readHead(u)
+	err = c.readHead(u)
 	if err != nil || c.resp.status == 407 && u.up != nil {
 		c.settle(u, b)
 		if b != nil && b.clientErr != nil && !isTimeout(b.clientErr) {

@@ -38,6 +38,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		c.rd.r, c.rd.w = 0, 0
 		c.rd.release()
 		if c.pinned != nil {
+			c.s.pool.take(c.pinned)
 			c.pinned.Close()
 		}
 	}()
@@ -63,6 +64,8 @@ func (s *Server) checkPeer(conn net.Conn) error {
 
 // next serves one request and reports whether another may follow.
 func (c *session) next(ctx context.Context) bool {
+	c.wrote = false
+	c.req = request{fields: c.req.fields[:0], nominal: c.req.nominal[:0]}
 	if len(c.rd.buffered()) == 0 {
 		c.rd.release()
 		c.c.SetReadDeadline(time.Now().Add(c.s.cfg.IdleTimeout))
@@ -83,7 +86,6 @@ func (c *session) next(ctx context.Context) bool {
 	if err := parseRequest(head, &c.req); err != nil {
 		return c.refuse(&Event{Time: start, Method: c.req.method}, fail(CauseBadRequest, nil, "%s", sentence(err)), true)
 	}
-	c.wrote = false
 	return c.handle(ctx, start)
 }
 
@@ -143,20 +145,24 @@ func (c *session) answerHere(ev *Event, closing bool) bool {
 	_, err := c.c.Write(append([]byte(head+"Content-Length: "+itoa(len(body))+"\r\n\r\n"), body...))
 	ev.Status = 200
 	c.finish(ev)
+	if closing {
+		c.linger()
+	}
 	return err == nil && !closing
 }
 
 // refuse answers with e's page and reports whether the connection goes on.
 func (c *session) refuse(ev *Event, e *Error, closing bool) bool {
 	ev.Cause, ev.Err, ev.Status = e.Cause, e, e.Cause.Status()
-	defer c.finish(ev)
 	if c.wrote {
+		c.finish(ev)
 		return false
 	}
 	closing = closing || c.req.minor == 0
 	c.c.SetWriteDeadline(time.Now().Add(10 * time.Second))
 	_, err := c.c.Write(page(e, c.req.html, closing, c.req.method == "HEAD"))
 	c.c.SetWriteDeadline(noDeadline)
+	c.finish(ev)
 	if closing {
 		c.linger()
 	}
@@ -177,6 +183,20 @@ func (c *session) linger() {
 	}
 	c.c.SetReadDeadline(time.Now().Add(2 * time.Second))
 	io.CopyN(io.Discard, c.c, 4*maxDrain)
+}
+
+// left reports whether the client has ended its side, or broken off, while an
+// answer to it stands still. It is for the goroutine that reads the client.
+func (c *session) left() bool {
+	if c.rd.err == nil && len(c.rd.buffered()) < firstBuf {
+		c.c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		err := c.rd.fill()
+		c.c.SetReadDeadline(noDeadline)
+		if err != nil && !isTimeout(err) {
+			c.rd.err = err
+		}
+	}
+	return c.rd.err != nil
 }
 
 // watch looks out for the client while something slow happens on its behalf:

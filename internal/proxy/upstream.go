@@ -132,6 +132,7 @@ type pool struct {
 	mu    sync.Mutex // guards all below
 	idle  map[string][]*upConn
 	n     int
+	held  map[*upConn]struct{} // pinned, between two requests of its client
 	gen   uint64
 	done  bool
 	timer *time.Timer
@@ -227,15 +228,42 @@ func (p *pool) sweep(limit time.Duration) {
 
 func (p *pool) flush() {
 	p.mu.Lock()
-	all := p.idle
-	p.idle, p.n = nil, 0
+	all, held := p.idle, p.held
+	p.idle, p.n, p.held = nil, 0, nil
 	p.gen++
 	p.mu.Unlock()
+	for u := range held {
+		u.s.untrack(u.Conn) // its reader is the session's
+	}
 	for _, list := range all {
 		for _, u := range list {
 			u.Close()
 		}
 	}
+}
+
+// hold lets a pinned connection wait for its client's next request; false
+// means that it must be closed instead.
+func (p *pool) hold(u *upConn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done || u.gen != p.gen {
+		return false
+	}
+	if p.held == nil {
+		p.held = map[*upConn]struct{}{}
+	}
+	p.held[u] = struct{}{}
+	return true
+}
+
+// take ends hold and reports whether the connection was left alone meanwhile.
+func (p *pool) take(u *upConn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.held[u]
+	delete(p.held, u)
+	return ok
 }
 
 func (p *pool) close() {
@@ -258,7 +286,8 @@ func (u *upConn) drain(r *response) bool {
 	u.SetReadDeadline(time.Now().Add(5 * time.Second))
 	n, err := io.Copy(io.Discard, io.LimitReader(&b, maxDrain+1))
 	u.SetReadDeadline(time.Time{})
-	return err == nil && n <= maxDrain && b.ended
+	u.since = time.Now()
+	return err == nil && n <= maxDrain && b.ended && len(u.rd.buffered()) == 0
 }
 
 func join(host string, port uint16) string {

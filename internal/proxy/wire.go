@@ -147,7 +147,7 @@ func (b *reader) line(limit int) ([]byte, error) {
 			return buf[:end-1], nil
 		}
 		scan = len(buf)
-		if scan > limit {
+		if scan > limit+1 { // the CR may be here already
 			return nil, errHeadTooLarge
 		}
 		if err := b.fill(); err != nil {
