@@ -8,6 +8,7 @@ require (
 	github.com/BurntSushi/toml v1.6.0 // settings: reading the settings file; our own code only edits its text
 	github.com/ebitengine/purego v0.11.3 // ticket/gss: calling the system's Kerberos library instead of cgo
 	github.com/fsnotify/fsnotify v1.10.1 // settings: noticing edits instead of polling
+	github.com/godbus/dbus/v5 v5.2.4 // netwatch: resume from sleep, from systemd-logind
 	github.com/jcmturner/gokrb5/v8 v8.4.4 // ticket/krb5 and demo/realm: Kerberos messages and crypto instead of our own
 	github.com/spf13/cobra v1.10.2 // cmd/tray: commands, flags and shell completion
 	golang.org/x/net v0.62.0 // route: UTS 46 host names; above what gokrb5 asks for, for its fixes
