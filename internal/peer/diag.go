@@ -67,14 +67,14 @@ func diagRequest(seq uint32, client, server netip.AddrPort) []byte {
 
 // parseDiag finds the answer to request seq in one datagram. done is false
 // when the datagram holds none, only left-overs of an earlier request.
-func parseDiag(b []byte, seq uint32, client, server netip.AddrPort) (uid uint32, done bool, err error) {
+func parseDiag(b []byte, seq uint32, client, server netip.AddrPort) (s socket, done bool, err error) {
 	for len(b) > 0 {
 		if len(b) < nlHeaderLen {
-			return 0, true, fmt.Errorf("sock_diag: header of %d bytes", len(b))
+			return socket{}, true, fmt.Errorf("sock_diag: header of %d bytes", len(b))
 		}
 		size := int(binary.NativeEndian.Uint32(b))
 		if size < nlHeaderLen || size > len(b) {
-			return 0, true, fmt.Errorf("sock_diag: message of %d bytes in %d", size, len(b))
+			return socket{}, true, fmt.Errorf("sock_diag: message of %d bytes in %d", size, len(b))
 		}
 		kind, gotSeq, body := binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:]), b[nlHeaderLen:size]
 		b = b[min(len(b), (size+3)&^3):]
@@ -84,35 +84,35 @@ func parseDiag(b []byte, seq uint32, client, server netip.AddrPort) (uid uint32,
 		switch kind {
 		case nlError:
 			if len(body) < 4 {
-				return 0, true, fmt.Errorf("sock_diag: error of %d bytes", len(body))
+				return socket{}, true, fmt.Errorf("sock_diag: error of %d bytes", len(body))
 			}
 			if errno := -int32(binary.NativeEndian.Uint32(body)); errno != 0 {
-				return 0, true, diagErrno(errno)
+				return socket{}, true, diagErrno(errno)
 			}
 		case nlDone:
-			return 0, true, ErrNotFound
+			return socket{}, true, ErrNotFound
 		case sockDiag:
 			if len(body) < diagMsgLen {
-				return 0, true, fmt.Errorf("sock_diag: answer of %d bytes", len(body))
+				return socket{}, true, fmt.Errorf("sock_diag: answer of %d bytes", len(body))
 			}
-			uid, err := parseDiagSocket(body, client, server)
-			return uid, true, err
+			s, err := parseDiagSocket(body, client, server)
+			return s, true, err
 		}
 	}
-	return 0, false, nil
+	return socket{}, false, nil
 }
 
 // parseDiagSocket reads a struct inet_diag_msg. It compares the whole 4-tuple,
 // because the kernel answers with a listener on the port where it finds no
 // connection.
-func parseDiagSocket(m []byte, client, server netip.AddrPort) (uint32, error) {
+func parseDiagSocket(m []byte, client, server netip.AddrPort) (socket, error) {
 	src := diagAddr(m[0], m[8:24], m[4:6])
 	dst := diagAddr(m[0], m[24:40], m[6:8])
-	uid, inode := binary.NativeEndian.Uint32(m[64:]), binary.NativeEndian.Uint32(m[68:])
-	if src != client || dst != server || !held(m[1], uint64(inode)) {
-		return 0, ErrNotFound
+	s := socket{binary.NativeEndian.Uint32(m[64:]), uint64(binary.NativeEndian.Uint32(m[68:]))}
+	if src != client || dst != server || !held(m[1], s.inode) {
+		return socket{}, ErrNotFound
 	}
-	return uid, nil
+	return s, nil
 }
 
 func diagAddr(family byte, addr, port []byte) netip.AddrPort {

@@ -92,9 +92,12 @@ func TestParseDiag(t *testing.T) {
 			if tt.v6 {
 				client, server = client6, server6
 			}
-			uid, done, err := parseDiag(tt.in, seq, client, server)
-			if done == tt.open || uid != tt.uid {
-				t.Errorf("got uid %d, done %v, want %d, %v", uid, done, tt.uid, !tt.open)
+			s, done, err := parseDiag(tt.in, seq, client, server)
+			if done == tt.open || s.uid != tt.uid {
+				t.Errorf("got uid %d, done %v, want %d, %v", s.uid, done, tt.uid, !tt.open)
+			}
+			if found := tt.uid != 0; found && s.inode != 99 || !found && s.inode != 0 {
+				t.Errorf("got inode %d", s.inode)
 			}
 			if tt.err == broken {
 				if answered(err) {
@@ -130,9 +133,9 @@ func FuzzParseDiag(f *testing.F) {
 	f.Add(diagSocket(7, afInet, 1, client4, server4, 1001, 99))
 	f.Add(append(errno(6, 2), errno(7, 1)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		uid, done, err := parseDiag(bytes.Clone(b), 7, client4, server4)
-		if err == nil && done && !bytes.Contains(b, binary.NativeEndian.AppendUint32(nil, uid)) {
-			t.Errorf("user %d is not in the answer", uid)
+		s, done, err := parseDiag(bytes.Clone(b), 7, client4, server4)
+		if err == nil && done && !bytes.Contains(b, binary.NativeEndian.AppendUint32(nil, s.uid)) {
+			t.Errorf("user %d is not in the answer", s.uid)
 		}
 	})
 }

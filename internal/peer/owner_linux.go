@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 )
 
 // Owner names the program that listens on addr, or on every address with that
@@ -37,12 +36,12 @@ func Owner(addr netip.AddrPort) (pid int, program string, err error) {
 			continue
 		}
 		dir := filepath.Dir(filepath.Dir(fd))
-		comm, err := os.ReadFile(filepath.Join(dir, "comm"))
+		program, err := comm(dir)
 		if err != nil {
 			continue
 		}
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		return pid, strings.TrimSpace(string(comm)), nil
+		return pid, program, nil
 	}
 	return 0, "", fmt.Errorf("listener on %v: %w", addr, ErrNotFound)
 }

@@ -3,6 +3,9 @@
 // the control channel use it so that a user's ticket serves that user only,
 // also on a machine shared by many.
 //
+// For people it also names the program behind a connection; nothing is decided
+// by that.
+//
 // It fails closed: whoever cannot be named is denied. The answer describes the
 // user who created the peer's socket. A socket handed to another process, or a
 // forwarder such as ssh -L, shows its creator.
@@ -45,8 +48,15 @@ type Config struct {
 // Checker decides whether the program behind a loopback TCP connection may be
 // served. It is safe for concurrent use.
 type Checker struct {
-	uids  []uint32
-	table table
+	uids   []uint32
+	table  table
+	finder *finder
+}
+
+// A socket is what the system knows about the peer's end of a connection.
+type socket struct {
+	uid   uint32
+	inode uint64 // names it in /proc/PID/fd
 }
 
 // New checks c and does no I/O. Close the Checker when done.
@@ -61,7 +71,7 @@ func New(c Config) (*Checker, error) {
 	if own := os.Geteuid(); own >= 0 { // negative: a system without user ids
 		uids = append(uids, uint32(own))
 	}
-	return &Checker{uids: uids, table: newTable(c.Log)}, nil
+	return &Checker{uids: uids, table: newTable(c.Log), finder: newFinder(uids)}, nil
 }
 
 // Lookup returns the user id that created the socket at remote which is
@@ -70,12 +80,46 @@ func New(c Config) (*Checker, error) {
 // The error is [ErrNotFound] when there is no such live socket. A look-up
 // takes microseconds, and is bounded to about a second at worst.
 func (c *Checker) Lookup(local, remote netip.AddrPort) (uid uint32, err error) {
+	s, err := c.lookup(local, remote)
+	return s.uid, err
+}
+
+func (c *Checker) lookup(local, remote netip.AddrPort) (socket, error) {
 	client := netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	server := netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
 	if !client.IsValid() || !server.IsValid() || client.Addr().Is4() != server.Addr().Is4() {
-		return 0, fmt.Errorf("%v to %v is not a TCP connection", remote, local)
+		return socket{}, fmt.Errorf("%v to %v is not a TCP connection", remote, local)
 	}
 	return c.table.owner(client, server)
+}
+
+// Identity says who is at the other end of a connection.
+type Identity struct {
+	UID     uint32
+	PID     int    // 0: not found
+	Program string // the process's own short name, as ps -o comm shows it; any bytes
+}
+
+// Identify finds the process at the other end of a connection, whose ends are
+// those of [Checker.Lookup]. It is for showing to people, not for deciding: a
+// process can call itself anything, and of several that share the socket one
+// is named. Only processes of this process's user and of the allowed users are
+// looked at, and the work over time is bounded, so that a busy machine may get
+// no answer: then PID is 0 and the error wraps [ErrNotFound]. Outside Linux it
+// wraps [errors.ErrUnsupported].
+//
+// It can take milliseconds, so it has no place on the path of a request.
+func (c *Checker) Identify(local, remote netip.AddrPort) (Identity, error) {
+	s, err := c.lookup(local, remote)
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{UID: s.uid}
+	id.PID, id.Program, err = c.finder.find(s.inode)
+	if err != nil {
+		return id, fmt.Errorf("program behind %v: %w", remote, err)
+	}
+	return id, nil
 }
 
 // Allowed returns nil only if the socket at remote, connected to local,

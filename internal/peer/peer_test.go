@@ -85,6 +85,9 @@ func TestAllowedFailsClosed(t *testing.T) {
 			if runtime.GOOS != "linux" && tt.name == "nobody there" && !errors.Is(err, errors.ErrUnsupported) {
 				t.Errorf("got %v, want ErrUnsupported", err)
 			}
+			if id, err := c.Identify(local, remote); err == nil || id != (peer.Identity{}) {
+				t.Errorf("identified as %+v, %v", id, err)
+			}
 		})
 	}
 }

@@ -11,36 +11,36 @@ import (
 	"strings"
 )
 
-// findInProc returns the user of the socket bound to client and connected to
+// findInProc returns the socket bound to client and connected to
 // server in the text of /proc/net/tcp or /proc/net/tcp6. A line that cannot be
 // read is passed over: at worst the peer is not found, and denied.
-func findInProc(r io.Reader, client, server netip.AddrPort) (uint32, error) {
+func findInProc(r io.Reader, client, server netip.AddrPort) (socket, error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
-		if uid, ok := parseProcLine(lines.Text(), client, server); ok {
-			return uid, nil
+		if s, ok := parseProcLine(lines.Text(), client, server); ok {
+			return s, nil
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return 0, fmt.Errorf("socket table: %w", err)
+		return socket{}, fmt.Errorf("socket table: %w", err)
 	}
-	return 0, ErrNotFound
+	return socket{}, ErrNotFound
 }
 
 // parseProcLine reads one line: sl, local, remote, state, queues, timer,
 // retransmits, uid, timeout, inode, and more that is of no interest.
-func parseProcLine(line string, client, server netip.AddrPort) (uid uint32, ok bool) {
+func parseProcLine(line string, client, server netip.AddrPort) (s socket, ok bool) {
 	f := strings.Fields(line)
 	if len(f) < 10 || parseProcAddr(f[1]) != client || parseProcAddr(f[2]) != server {
-		return 0, false
+		return socket{}, false
 	}
 	state, err1 := strconv.ParseUint(f[3], 16, 8)
 	id, err2 := strconv.ParseUint(f[7], 10, 32)
 	inode, err3 := strconv.ParseUint(f[9], 10, 64)
 	if err1 != nil || err2 != nil || err3 != nil || !held(byte(state), inode) {
-		return 0, false
+		return socket{}, false
 	}
-	return uint32(id), true
+	return socket{uint32(id), inode}, true
 }
 
 // parseProcAddr reads "0100007F:1F90". The kernel prints an address as 32-bit

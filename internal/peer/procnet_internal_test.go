@@ -38,9 +38,12 @@ func TestFindInProc(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			uid, err := findInProc(f, netip.MustParseAddrPort(tt.client), netip.MustParseAddrPort(tt.server))
-			if uid != tt.uid || !errors.Is(err, tt.err) {
-				t.Errorf("got %d, %v, want %d, %v", uid, err, tt.uid, tt.err)
+			s, err := findInProc(f, netip.MustParseAddrPort(tt.client), netip.MustParseAddrPort(tt.server))
+			if s.uid != tt.uid || !errors.Is(err, tt.err) {
+				t.Errorf("got %d, %v, want %d, %v", s.uid, err, tt.uid, tt.err)
+			}
+			if (s.inode != 0) != (err == nil) {
+				t.Errorf("got inode %d with error %v", s.inode, err)
 			}
 		})
 	}
@@ -63,9 +66,9 @@ func FuzzFindInProc(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		// Whatever the text, only a line with both ports can name a user.
-		uid, err := findInProc(strings.NewReader(text), client4, server4)
+		s, err := findInProc(strings.NewReader(text), client4, server4)
 		if err == nil && !strings.Contains(strings.ToUpper(text), "9C40") {
-			t.Errorf("user %d from a text without the client's port", uid)
+			t.Errorf("user %d from a text without the client's port", s.uid)
 		}
 	})
 }

@@ -41,14 +41,14 @@ func TestProcAgreesWithNetlink(t *testing.T) {
 		client, server := connection(t, addr)
 		nobody := netip.AddrPortFrom(client.Addr(), 9)
 		for _, q := range [][2]netip.AddrPort{{client, server}, {server, client}, {nobody, server}, {server, nobody}} {
-			uid1, err1 := n.owner(q[0], q[1])
-			uid2, err2 := procOwner("/proc/net", q[0], q[1])
-			if uid1 != uid2 || errors.Is(err1, ErrNotFound) != errors.Is(err2, ErrNotFound) || (err1 == nil) != (err2 == nil) {
-				t.Errorf("%v: netlink says %d, %v; /proc says %d, %v", q, uid1, err1, uid2, err2)
+			s1, err1 := n.owner(q[0], q[1])
+			s2, err2 := procOwner("/proc/net", q[0], q[1])
+			if s1 != s2 || errors.Is(err1, ErrNotFound) != errors.Is(err2, ErrNotFound) || (err1 == nil) != (err2 == nil) {
+				t.Errorf("%v: netlink says %v, %v; /proc says %v, %v", q, s1, err1, s2, err2)
 			}
 		}
-		if uid, err := procOwner("/proc/net", client, server); err != nil || uid != uint32(os.Geteuid()) {
-			t.Errorf("%v: got %d, %v, want our own user", client, uid, err)
+		if s, err := procOwner("/proc/net", client, server); err != nil || s.uid != uint32(os.Geteuid()) || s.inode == 0 {
+			t.Errorf("%v: got %v, %v, want our own user", client, s, err)
 		}
 	}
 }
@@ -76,14 +76,14 @@ func TestFallBack(t *testing.T) {
 	tab.open = func() (int, error) { return -1, unix.EPERM }
 	own := uint32(os.Geteuid())
 	for range 3 {
-		if uid, err := tab.owner(client, server); err != nil || uid != own {
-			t.Errorf("blocked: got %d, %v, want %d", uid, err, own)
+		if s, err := tab.owner(client, server); err != nil || s.uid != own {
+			t.Errorf("blocked: got %d, %v, want %d", s.uid, err, own)
 		}
 	}
 	tab.open = openDiag
 	for range 3 {
-		if uid, err := tab.owner(client, server); err != nil || uid != own {
-			t.Errorf("open again: got %d, %v, want %d", uid, err, own)
+		if s, err := tab.owner(client, server); err != nil || s.uid != own {
+			t.Errorf("open again: got %d, %v, want %d", s.uid, err, own)
 		}
 	}
 	if fails, works := strings.Count(log.String(), "look-up fails"), strings.Count(log.String(), "works again"); fails != 1 || works != 1 {
@@ -154,8 +154,8 @@ func TestReopens(t *testing.T) {
 			n := newTable(slog.New(slog.DiscardHandler)).netlink
 			defer n.close()
 			n.fd = replacement(t, client, server)
-			if uid, err := n.owner(client, server); err != nil || uid != uint32(os.Geteuid()) {
-				t.Errorf("got %d, %v, want our own user", uid, err)
+			if s, err := n.owner(client, server); err != nil || s.uid != uint32(os.Geteuid()) {
+				t.Errorf("got %d, %v, want our own user", s.uid, err)
 			}
 		})
 	}
@@ -176,9 +176,9 @@ func BenchmarkOwner(b *testing.B) {
 	client, server := connection(b, "127.0.0.1:0")
 	tab := newTable(slog.New(slog.DiscardHandler))
 	defer tab.close()
-	for name, owner := range map[string]func() (uint32, error){
-		"netlink": func() (uint32, error) { return tab.owner(client, server) },
-		"proc":    func() (uint32, error) { return procOwner("/proc/net", client, server) },
+	for name, owner := range map[string]func() (socket, error){
+		"netlink": func() (socket, error) { return tab.owner(client, server) },
+		"proc":    func() (socket, error) { return procOwner("/proc/net", client, server) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

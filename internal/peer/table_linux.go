@@ -29,16 +29,16 @@ func newTable(log *slog.Logger) table {
 	return table{&netlink{log: log, open: openDiag, fd: -1}}
 }
 
-// owner returns the user of the socket bound to client, connected to server.
-func (t table) owner(client, server netip.AddrPort) (uint32, error) {
-	uid, err := t.netlink.owner(client, server)
+// owner returns the socket bound to client, connected to server.
+func (t table) owner(client, server netip.AddrPort) (socket, error) {
+	s, err := t.netlink.owner(client, server)
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, net.ErrClosed) {
-		uid, err = procOwner("/proc/net", client, server)
+		s, err = procOwner("/proc/net", client, server)
 	}
-	if err == nil && isOverflow(uid) {
-		return 0, errOverflow
+	if err == nil && isOverflow(s.uid) {
+		return socket{}, errOverflow
 	}
-	return uid, err
+	return s, err
 }
 
 type netlink struct {
@@ -53,16 +53,16 @@ type netlink struct {
 	closed bool
 }
 
-func (n *netlink) owner(client, server netip.AddrPort) (uint32, error) {
+func (n *netlink) owner(client, server netip.AddrPort) (socket, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		return 0, fmt.Errorf("peer check: %w", net.ErrClosed)
+		return socket{}, fmt.Errorf("peer check: %w", net.ErrClosed)
 	}
-	uid, err := n.ask(client, server)
+	s, err := n.ask(client, server)
 	if !answered(err) {
 		n.drop()
-		uid, err = n.ask(client, server)
+		s, err = n.ask(client, server)
 	}
 	switch {
 	case err == nil:
@@ -73,7 +73,7 @@ func (n *netlink) owner(client, server netip.AddrPort) (uint32, error) {
 		err = ErrNotFound
 	}
 	n.report(err)
-	return uid, err
+	return s, err
 }
 
 // report logs when look-ups start to fail and when they work again. n.mu is
@@ -90,11 +90,11 @@ func (n *netlink) report(err error) {
 }
 
 // ask sends one question and waits for its answer.
-func (n *netlink) ask(client, server netip.AddrPort) (uint32, error) {
+func (n *netlink) ask(client, server netip.AddrPort) (socket, error) {
 	if n.fd < 0 {
 		fd, err := n.open()
 		if err != nil {
-			return 0, fmt.Errorf("open netlink socket: %w", err)
+			return socket{}, fmt.Errorf("open netlink socket: %w", err)
 		}
 		n.fd = fd
 	}
@@ -105,7 +105,7 @@ func (n *netlink) ask(client, server netip.AddrPort) (uint32, error) {
 		_, err := unix.Write(n.fd, diagRequest(n.seq, client, server))
 		return err
 	}); err != nil {
-		return 0, fmt.Errorf("ask netlink: %w", err)
+		return socket{}, fmt.Errorf("ask netlink: %w", err)
 	}
 	var buf [4096]byte
 	for time.Now().Before(deadline) {
@@ -115,16 +115,16 @@ func (n *netlink) ask(client, server netip.AddrPort) (uint32, error) {
 			size, from, err = unix.Recvfrom(n.fd, buf[:], 0)
 			return err
 		}); err != nil {
-			return 0, fmt.Errorf("netlink answer: %w", err)
+			return socket{}, fmt.Errorf("netlink answer: %w", err)
 		}
 		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
 			continue // not from the kernel: any process may write to us
 		}
-		if uid, done, err := parseDiag(buf[:size], n.seq, client, server); done {
-			return uid, err
+		if s, done, err := parseDiag(buf[:size], n.seq, client, server); done {
+			return s, err
 		}
 	}
-	return 0, fmt.Errorf("netlink answer: %w", os.ErrDeadlineExceeded)
+	return socket{}, fmt.Errorf("netlink answer: %w", os.ErrDeadlineExceeded)
 }
 
 // retry repeats call while signals interrupt it: with a socket time-out set
@@ -170,7 +170,7 @@ func openDiag() (int, error) {
 
 // procOwner looks the socket up in the tables under dir. An IPv4 connection
 // stands in tcp6 when the client's socket is an IPv6 one.
-func procOwner(dir string, client, server netip.AddrPort) (uint32, error) {
+func procOwner(dir string, client, server netip.AddrPort) (socket, error) {
 	files := []string{"tcp", "tcp6"}
 	if client.Addr().Is6() {
 		files = files[1:]
@@ -181,15 +181,15 @@ func procOwner(dir string, client, server netip.AddrPort) (uint32, error) {
 			break // a kernel without IPv6
 		}
 		if err != nil {
-			return 0, fmt.Errorf("socket table: %w", err)
+			return socket{}, fmt.Errorf("socket table: %w", err)
 		}
-		uid, err := findInProc(f, client, server)
+		s, err := findInProc(f, client, server)
 		f.Close()
 		if !errors.Is(err, ErrNotFound) {
-			return uid, err
+			return s, err
 		}
 	}
-	return 0, ErrNotFound
+	return socket{}, ErrNotFound
 }
 
 // isOverflow reports whether uid stands for "some user without a number here".

@@ -15,8 +15,8 @@ type table struct{}
 
 func newTable(*slog.Logger) table { return table{} }
 
-func (table) owner(_, _ netip.AddrPort) (uint32, error) {
-	return 0, fmt.Errorf("same-user check of TCP connections on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+func (table) owner(_, _ netip.AddrPort) (socket, error) {
+	return socket{}, fmt.Errorf("same-user check of TCP connections on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
 func (table) close() error { return nil }

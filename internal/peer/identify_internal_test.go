@@ -1,0 +1,161 @@
+//go:build linux
+
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// fakeProc is a /proc with processes of our own and the sockets they have.
+type fakeProc struct {
+	*finder
+	t *testing.T
+}
+
+func newFakeProc(t *testing.T) *fakeProc {
+	f := newFinder([]uint32{uint32(os.Geteuid())})
+	f.proc = t.TempDir()
+	for _, name := range []string{"self", "net", "1x", "-5"} {
+		if err := os.Mkdir(filepath.Join(f.proc, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &fakeProc{f, t}
+}
+
+// process makes a process whose descriptors 3 and on are these links.
+func (p *fakeProc) process(pid int, links ...string) {
+	p.t.Helper()
+	fds := filepath.Join(p.proc, strconv.Itoa(pid), "fd")
+	if err := os.MkdirAll(fds, 0o700); err != nil {
+		p.t.Fatal(err)
+	}
+	for i, link := range links {
+		name := filepath.Join(fds, strconv.Itoa(3+i))
+		os.Remove(name)
+		if err := os.Symlink(link, name); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(fds, "../comm"), fmt.Appendf(nil, "prog%d\n", pid), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// want finds a socket at pid, 0 for nowhere, with so many steps of searching.
+func (p *fakeProc) want(inode uint64, pid, steps int) {
+	p.t.Helper()
+	p.steps = maxSteps
+	got, program, err := p.find(inode)
+	name := fmt.Sprint("prog", pid)
+	if pid == 0 {
+		name = ""
+	}
+	if got != pid || program != name || (pid == 0) != errors.Is(err, ErrNotFound) || (pid != 0) != (err == nil) {
+		p.t.Errorf("socket %d: got %d %q, %v, want %d", inode, got, program, err, pid)
+	}
+	if n := maxSteps - p.steps; n != steps {
+		p.t.Errorf("socket %d: got %d steps, want %d", inode, n, steps)
+	}
+}
+
+func TestFind(t *testing.T) {
+	p := newFakeProc(t)
+	p.process(100, "/dev/null", "socket:[11]", "socket:[12]")
+	p.process(200, "pipe:[13]", "socket:[x]", "socket:[]", "anon_inode:[eventpoll]", "socket:[21]")
+	p.process(300)
+	p.want(11, 100, 3+5+3) // newest first: 300, 200 with five links, 100 with three
+	p.want(12, 100, 0)     // seen on the way
+	p.want(21, 200, 0)     // and that, too
+	p.want(13, 0, 3+5+3+1) // a pipe; our own process is asked last, and is not there
+
+	p.process(400, "socket:[41]")
+	p.want(41, 400, 1+5+1+3+1+1) // 200 and 100 were found lately, so they come first, then 400
+	p.process(400, "socket:[42]")
+	p.want(42, 400, 1+1)
+	p.want(41, 0, 4+1+5+3+1) // seen, but no more; now all four and ourselves
+	if err := os.RemoveAll(filepath.Join(p.proc, "400")); err != nil {
+		t.Fatal(err)
+	}
+	p.want(42, 0, 4+5+3+1) // the one found lately is gone
+}
+
+// The process has gone between its descriptors and its name.
+func TestFindWithoutName(t *testing.T) {
+	p := newFakeProc(t)
+	p.process(100, "socket:[11]")
+	if err := os.Remove(filepath.Join(p.proc, "100", "comm")); err != nil {
+		t.Fatal(err)
+	}
+	p.want(11, 0, 1+1)
+}
+
+func TestFindLooksAtAllowedUsersOnly(t *testing.T) {
+	p := newFakeProc(t)
+	p.process(100, "socket:[11]")
+	p.uids = []uint32{uint32(os.Geteuid()) + 1}
+	p.want(11, 0, 1+1)
+}
+
+func TestFindIsBounded(t *testing.T) {
+	p := newFakeProc(t)
+	var links []string
+	for i := range maxSeen + 10 {
+		links = append(links, fmt.Sprintf("socket:[%d]", 1000+i))
+	}
+	p.process(100, links...)
+	for pid := range 5 {
+		dir := filepath.Join(p.proc, strconv.Itoa(101+pid))
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Symlink("../100/fd", filepath.Join(dir, "fd"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.process(50, "socket:[11]")
+	p.want(11, 0, maxSteps) // 50 would have been the last
+	if len(p.seen) > maxSeen {
+		t.Errorf("%d sockets are remembered", len(p.seen))
+	}
+	p.budget = budget{left: -time.Hour, at: time.Now()}
+	p.steps = maxSteps
+	if _, _, err := p.find(11); err != errBusy || p.steps != maxSteps {
+		t.Errorf("without budget: got %v after %d steps", err, maxSteps-p.steps)
+	}
+	for range 2 * maxRecent {
+		p.budget = budget{}
+		pid := 1000 + len(p.recent)
+		p.process(pid, fmt.Sprintf("socket:[%d]", 9*pid))
+		p.find(uint64(9 * pid))
+	}
+	if len(p.recent) != maxRecent {
+		t.Errorf("%d processes count as recent, want %d", len(p.recent), maxRecent)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	var b budget
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i, step := range []struct {
+		after, spend time.Duration
+		want         bool
+	}{
+		{0, reserve - time.Millisecond, true}, // full at first
+		{0, 11 * time.Millisecond, true},      // a millisecond is left; ten too many are spent
+		{0, 0, false},
+		{99 * time.Millisecond, 0, false},
+		{2 * time.Millisecond, 0, true}, // a tenth of the time is enough now
+		{time.Hour, reserve, true},      // but not saved up without end
+		{0, 0, false},
+	} {
+		now = now.Add(step.after)
+		if got := b.allows(now); got != step.want {
+			t.Errorf("step %d: got %v, want %v", i, got, step.want)
+		}
+		b.spend(step.spend)
+	}
+}
