@@ -1,7 +1,7 @@
 // Package control is the channel between the running helper and everything
 // that talks to it: the command line, the settings window, a second start. It
 // is HTTP/1.1 with JSON bodies over a Unix socket in the user's runtime
-// folder.
+// folder, or in the cache folder where there is none ([Path]).
 //
 // Both ends check who is at the other one, through a function the caller
 // supplies; file modes alone are not trusted. Requests that a browser could
@@ -19,6 +19,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -47,19 +49,34 @@ const (
 	callTimeout   = 2 * time.Minute // doctor waits for KDCs
 )
 
-// Path returns where the control socket lies: kerbpass/control.sock below
-// XDG_RUNTIME_DIR, as lookup knows it, if that is an absolute folder of this
-// user that nobody else can enter; else below the user's cache folder. On
-// macOS it is always the cache folder. lookup is [os.LookupEnv] or a test's.
+// Path returns where the control socket lies: kerbpass/control.sock below the
+// first of these that is an absolute folder of this user which nobody else can
+// enter: XDG_RUNTIME_DIR, as lookup knows it, and on Linux /run/user/<uid>, so
+// that a call by sudo, cron or ssh, where the variable is missing, finds the
+// helper of the user's session. Else it lies below the user's cache folder, on
+// macOS always. lookup is [os.LookupEnv] or a test's.
 func Path(lookup func(name string) (string, bool)) (string, error) {
-	dir, ok := lookup("XDG_RUNTIME_DIR")
-	if !ok || runtime.GOOS == "darwin" || !filepath.IsAbs(dir) || checkPrivate(dir) != nil {
-		var err error
-		if dir, err = os.UserCacheDir(); err != nil {
+	return pathIn("/run/user", lookup)
+}
+
+// pathIn is Path; root is where logind makes a folder for each user.
+func pathIn(root string, lookup func(name string) (string, bool)) (string, error) {
+	var folders []string
+	if runtime.GOOS != "darwin" {
+		if dir, ok := lookup("XDG_RUNTIME_DIR"); ok {
+			folders = append(folders, dir)
+		}
+		folders = append(folders, filepath.Join(root, strconv.Itoa(os.Geteuid())))
+	}
+	i := slices.IndexFunc(folders, func(dir string) bool { return filepath.IsAbs(dir) && checkPrivate(dir) == nil })
+	if i < 0 {
+		dir, err := os.UserCacheDir()
+		if err != nil {
 			return "", fmt.Errorf("no folder for the control socket: %w; set XDG_RUNTIME_DIR or HOME", err)
 		}
+		folders, i = []string{dir}, 0
 	}
-	path := filepath.Join(dir, "kerbpass", "control.sock")
+	path := filepath.Join(folders[i], "kerbpass", "control.sock")
 	return path, checkLength(path)
 }
 

@@ -151,61 +151,6 @@ func serve(t *testing.T, path string, allow func(net.Conn) error, h http.Handler
 	return stop
 }
 
-func TestPath(t *testing.T) {
-	if runtime.GOOS == "darwin" {
-		t.Skip("always the cache folder")
-	}
-	dir := shortDir(t)
-	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
-	cache := filepath.Join(dir, "cache", "kerbpass", "control.sock")
-	make := func(name string, mode os.FileMode) string {
-		p := filepath.Join(dir, name)
-		must(t, os.Mkdir(p, 0o700))
-		must(t, os.Chmod(p, mode))
-		return p
-	}
-	private, foreign := make("private", 0o700), make("foreign", 0o700)
-	must(t, os.Symlink(private, filepath.Join(dir, "link")))
-	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o700))
-	t.Chdir(dir)
-
-	tests := []struct{ name, runtimeDir, want string }{
-		{"private folder", private, filepath.Join(private, "kerbpass", "control.sock")},
-		{"empty", "", cache},
-		{"relative", "private", cache},
-		{"missing", filepath.Join(dir, "missing"), cache},
-		{"others may read", make("readable", 0o750), cache},
-		{"others may enter", make("open", 0o701), cache},
-		{"link", filepath.Join(dir, "link"), cache},
-		{"file", filepath.Join(dir, "file"), cache},
-	}
-	if os.Geteuid() == 0 {
-		must(t, os.Chown(foreign, 1001, 1001))
-		tests = append(tests, struct{ name, runtimeDir, want string }{"another user's", foreign, cache})
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := control.Path(func(name string) (string, bool) {
-				return tt.runtimeDir, name == "XDG_RUNTIME_DIR" && tt.runtimeDir != ""
-			})
-			if err != nil || got != tt.want {
-				t.Errorf("got %q, %v, want %q", got, err, tt.want)
-			}
-		})
-	}
-
-	t.Setenv("XDG_CACHE_HOME", "/"+strings.Repeat("x", 100))
-	none := func(string) (string, bool) { return "", false }
-	if _, err := control.Path(none); err == nil || !strings.Contains(err.Error(), "shorter") {
-		t.Errorf("long path: got %v, want a hint to shorten it", err)
-	}
-	t.Setenv("XDG_CACHE_HOME", "")
-	t.Setenv("HOME", "")
-	if _, err := control.Path(none); err == nil || !strings.Contains(err.Error(), "XDG_RUNTIME_DIR") {
-		t.Errorf("no home: got %v, want a hint", err)
-	}
-}
-
 func TestListenModes(t *testing.T) {
 	path := socketPath(t)
 	l, err := control.Listen(path)
