@@ -31,7 +31,7 @@ func (e *Edit) Set(key string, value any) error {
 	}
 	used, errs := k.use(value, e.check[key])
 	if len(errs) > 0 {
-		return fmt.Errorf("%s: %w (%w)", key, errs[0], ErrInvalid)
+		return refuse(ErrInvalid, "%s: %w", key, errs[0])
 	}
 	switch v := used.(type) {
 	case time.Duration:
@@ -56,20 +56,24 @@ func (e *Edit) Unset(key string) error {
 
 // Add appends the entries that are not yet in the file's list; a list that is
 // not in the file starts from its default. Only new entries are checked, so an
-// older mistake in the list does not stand in the way.
+// older bad entry does not stand in the way; what would have no effect, because
+// the list cannot be used as a whole, is refused.
 func (e *Edit) Add(key string, entries ...string) error {
 	k, have, err := e.list(key)
 	if err != nil {
 		return err
 	}
 	if _, errs := k.use(entries, e.check[key]); len(entries) > 0 && len(errs) > 0 {
-		return fmt.Errorf("%s: %w (%w)", key, errs[0], ErrInvalid)
+		return refuse(ErrInvalid, "%s: %w", key, errs[0])
 	}
 	want := slices.Clone(have)
 	for _, s := range entries {
 		if !slices.Contains(want, any(s)) {
 			want = append(want, s)
 		}
+	}
+	if value, errs := k.use(want, e.check[key]); len(entries) > 0 && value == nil {
+		return refuse(ErrInvalid, "%s: %w", key, errs[0])
 	}
 	if len(want) == len(have) {
 		return nil
@@ -78,7 +82,8 @@ func (e *Edit) Add(key string, entries ...string) error {
 }
 
 // Remove takes the entries out of the file's list; those that are not in it
-// do not matter.
+// do not matter. It refuses to take out the last one that can be used where
+// the list needs one.
 func (e *Edit) Remove(key string, entries ...string) error {
 	k, have, err := e.list(key)
 	if err != nil {
@@ -91,8 +96,13 @@ func (e *Edit) Remove(key string, entries ...string) error {
 	if len(want) == len(have) {
 		return nil
 	}
-	if len(want) == 0 && k.noEmpty {
-		return fmt.Errorf("%s: the list needs at least one entry (%w)", key, ErrInvalid)
+	if value, errs := k.use(want, e.check[key]); value == nil {
+		if len(want) == 0 {
+			return refuse(ErrInvalid, "%s: %w", key, errs[0])
+		}
+		if usable, _ := k.use(have, e.check[key]); usable != nil {
+			return refuse(ErrInvalid, "%s: nothing that can be used would be left: %w", key, errs[0])
+		}
 	}
 	return e.apply(key, want)
 }
@@ -106,12 +116,17 @@ func (e *Edit) setting(key string) (*setting, error) {
 			keys = append(keys, table[i].Key)
 		}
 		if n := nearest(key, keys); n != "" {
-			return nil, fmt.Errorf("there is no setting %s; did you mean %s? (%w)", shown(key), n, ErrInvalid)
+			return nil, refuse(ErrInvalid, "there is no setting %s, the nearest is %s", shown(key), n)
 		}
-		return nil, fmt.Errorf("there is no setting %s (%w)", shown(key), ErrInvalid)
+		return nil, refuse(ErrInvalid, "there is no setting %s", shown(key))
 	}
 	if o := e.origins[key]; o.Locked {
-		return nil, fmt.Errorf("%s is set by %s, which is stronger than the file: change it there (%w)", key, o.Name, ErrLocked)
+		return nil, refuse(ErrLocked, "%s is set by %s", key, o.Name)
+	}
+	if name, _, nested := strings.Cut(key, "."); nested {
+		if p := e.file.misplaced(name); p != nil {
+			return nil, refuse(ErrByHand, "%s", p.clause())
+		}
 	}
 	return k, nil
 }
@@ -123,7 +138,7 @@ func (e *Edit) list(key string) (*setting, []any, error) {
 		return nil, nil, err
 	}
 	if k.Kind != KindList {
-		return nil, nil, fmt.Errorf("%s is not a list (%w)", key, ErrInvalid)
+		return nil, nil, refuse(ErrInvalid, "%s is not a list", key)
 	}
 	raw, ok := lookup(e.file.tree, key)
 	if !ok {
@@ -131,7 +146,9 @@ func (e *Edit) list(key string) (*setting, []any, error) {
 	}
 	list, ok := raw.([]any)
 	if !ok {
-		return nil, nil, fmt.Errorf("%s is not a list in %s: correct the file first (%w)", key, e.file.path, ErrByHand)
+		_, err := k.typed(raw)
+		line, column := e.file.doc.place(e.file.offset(strings.Split(key, "."), -1))
+		return nil, nil, refuse(ErrByHand, "%s:%d:%d: %s: %w", e.file.path, line, column, key, err)
 	}
 	return k, list, nil
 }
@@ -154,7 +171,7 @@ func (e *Edit) apply(key string, want any) error {
 	w := writer{document: e.file.doc, path: path}
 	next, err := e.file.prove(w.write(have, want), path, want)
 	if err != nil {
-		return fmt.Errorf("%s in %s: %w (%w)", key, e.file.path, err, ErrByHand)
+		return refuse(ErrByHand, "%s: %w in %s", key, err, e.file.path)
 	}
 	e.file = next
 	return nil
@@ -164,15 +181,15 @@ func (e *Edit) apply(key string, want any) error {
 // nothing but the value at path and has every comment.
 func (f *file) prove(text string, path []string, want any) (*file, error) {
 	if len(text) > maxFile {
-		return nil, fmt.Errorf("the file would grow beyond %d bytes", maxFile)
+		return nil, fmt.Errorf("the edit would need more than %d bytes", maxFile)
 	}
 	tree, err := decode(text)
 	if err != nil {
-		return nil, errors.New("the result would not be valid")
+		return nil, errors.New("the edit would not leave valid TOML")
 	}
 	doc, err := scan(text)
 	if err != nil {
-		return nil, errors.New("the result would not be valid")
+		return nil, errors.New("the edit would not leave valid TOML")
 	}
 	intended, ok := withKey(f.tree, path, want)
 	if !ok || !equalTree(prune(intended, path), prune(tree, path)) {

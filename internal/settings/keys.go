@@ -174,13 +174,15 @@ func (e *entryError) Unwrap() error { return e.err }
 
 // use turns a raw value (from the file, a flag, …) into the typed one and
 // checks it. Of a list the usable entries are returned together with one
-// *entryError for each other one; any other error means no value at all.
+// *entryError for each other one; any other error means no value at all, and
+// so does a list without a usable entry where an empty one would mean
+// something else.
 func (k *setting) use(raw any, extra func(any) error) (any, []error) {
 	value, err := k.typed(raw)
 	if err != nil {
 		return nil, []error{err}
 	}
-	if list, ok := value.([]string); ok {
+	if list, ok := value.([]any); ok {
 		return k.useList(list, extra)
 	}
 	if s, ok := value.(string); ok {
@@ -205,13 +207,18 @@ func (k *setting) use(raw any, extra func(any) error) (any, []error) {
 	return value, nil
 }
 
-func (k *setting) useList(list []string, extra func(any) error) (any, []error) {
+func (k *setting) useList(list []any, extra func(any) error) (any, []error) {
 	if len(list) == 0 && k.noEmpty {
 		return nil, []error{errors.New("the list needs at least one entry")}
 	}
 	var errs []error
 	good, index := make([]string, 0, len(list)), make([]int, 0, len(list))
-	for i, entry := range list {
+	for i, raw := range list {
+		entry, ok := raw.(string)
+		if !ok {
+			errs = append(errs, &entryError{i, fmt.Errorf("the entry is %s, a string is needed", kindName(raw))})
+			continue
+		}
 		if k.check != nil {
 			checked, err := k.check(entry)
 			if err != nil {
@@ -239,29 +246,22 @@ func (k *setting) useList(list []string, extra func(any) error) (any, []error) {
 		}
 	}
 	slices.SortStableFunc(errs, func(a, b error) int { return a.(*entryError).index - b.(*entryError).index })
-	if len(good) == 0 && len(errs) > 0 {
+	if len(good) == 0 && len(errs) > 0 && (k.noEmpty || k.Key == "upstream") {
 		return nil, errs
 	}
 	return good, errs
 }
 
-// typed converts what a decoder, a flag or a variable gives.
+// typed converts what a decoder, a flag or a variable gives. The entries of a
+// list, []any, are left to useList.
 func (k *setting) typed(raw any) (any, error) {
 	switch k.Kind {
 	case KindList:
 		switch v := raw.(type) {
 		case []string:
-			return slices.Clone(v), nil
+			return anyList(v), nil
 		case []any:
-			list := make([]string, len(v))
-			for i := range v {
-				s, ok := v[i].(string)
-				if !ok {
-					return nil, &entryError{i, fmt.Errorf("the entry is %s, a string is needed", kindName(v[i]))}
-				}
-				list[i] = s
-			}
-			return list, nil
+			return v, nil
 		}
 	case KindString:
 		if s, ok := raw.(string); ok {

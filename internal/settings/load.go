@@ -28,6 +28,11 @@ type file struct {
 	problems []Problem
 }
 
+var (
+	errNotRegular = errors.New("not a regular file")
+	errTooLarge   = fmt.Errorf("larger than %d bytes", maxFile)
+)
+
 // readFile returns the text of the settings file; a file that is not there
 // reads as empty.
 func readFile(path string) (string, error) {
@@ -39,9 +44,9 @@ func readFile(path string) (string, error) {
 	case err != nil:
 		return "", err
 	case !st.Mode().IsRegular():
-		return "", &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+		return "", errNotRegular
 	case st.Size() > maxFile:
-		return "", &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %d bytes", maxFile)}
+		return "", errTooLarge
 	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -50,13 +55,36 @@ func readFile(path string) (string, error) {
 	return string(b), err
 }
 
+// reason is err without the name of the file, which may be one of ours that
+// the user does not know.
+func reason(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	if e, ok := errors.AsType[*os.LinkError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// unreadable is the problem of a file whose text cannot be had.
+func unreadable(path string, err error) *Problem {
+	hint := "Make the file readable"
+	switch {
+	case errors.Is(err, errNotRegular):
+		hint = "Put a regular file in its place"
+	case errors.Is(err, errTooLarge):
+		hint = "Shorten the file"
+	}
+	return &Problem{File: path, Source: SourceFile, Text: fmt.Sprintf("the file cannot be read: %v", reason(err)), Hint: hint}
+}
+
 // parseFile understands text as far as it is TOML. The problem returned says
 // why it is not; what is wrong with single keys is in file.problems.
 func parseFile(path, text string) (*file, *Problem) {
 	broken := func(offset int, message string) *Problem {
 		line, column := place(text, offset)
-		return &Problem{File: path, Line: line, Column: column, Source: SourceFile,
-			Text: message, Hint: "correct the file; until then the last good settings count and nothing is saved"}
+		return &Problem{File: path, Line: line, Column: column, Source: SourceFile, Text: message, Hint: "Correct the file"}
 	}
 	doc, scanErr := scan(text)
 	if errors.Is(scanErr, errTooDeep) {
@@ -106,32 +134,28 @@ func (f *file) checkVersion() {
 		f.readOnly = true
 		f.problem(offset, Problem{Key: "version", Warning: true,
 			Text: fmt.Sprintf("the file has version %d, this program knows version %d: the settings are read as far as possible and never saved", v, knownVersion),
-			Hint: "update the program"})
+			Hint: "Update the program."})
 	default:
 		f.readOnly = true // what wrote this is unknown, so leave it alone
 		f.problem(offset, Problem{Key: "version", Text: "the version is not a number this program knows: nothing is saved",
-			Hint: fmt.Sprintf("write version = %d", knownVersion)})
+			Hint: fmt.Sprintf("Write version = %d.", knownVersion)})
 	}
 }
 
 // checkKeys warns of what has no meaning here, once per table or key.
 func (f *file) checkKeys() {
-	var keys, tables []string
+	keys, tables := []string{"version"}, tableNames()
 	for i := range table {
 		keys = append(keys, table[i].Key)
-		if name, _, ok := strings.Cut(table[i].Key, "."); ok && !slices.Contains(tables, name) {
-			tables = append(tables, name)
-		}
 	}
-	keys = append(keys, "version")
 	warn := func(offset int, what, name string, candidates []string) {
 		if len(f.problems) >= maxWarnings { // another program's file, perhaps
 			return
 		}
 		p := Problem{Key: name, Text: fmt.Sprintf("unknown %s %s: it has no effect", what, shown(name)), Warning: true,
-			Hint: "remove it or correct its name"}
+			Hint: "Remove it or correct its name."}
 		if n := nearest(name, candidates); n != "" {
-			p.Hint = "did you mean " + n + "?"
+			p.Hint = "Perhaps you mean " + n + "."
 		}
 		f.problem(offset, p)
 	}
@@ -143,9 +167,7 @@ func (f *file) checkKeys() {
 			skip[i+1] = true
 		case s.array || !slices.Contains(tables, name):
 			skip[i+1] = true
-			if s.array && slices.Contains(tables, name) {
-				f.problem(s.start, Problem{Key: name, Text: "a table is needed, not a list of tables", Hint: "write [" + name + "]"})
-			} else {
+			if !slices.Contains(tables, name) { // else see misplaced
 				warn(s.start, "table", name, tables)
 			}
 		}
@@ -161,15 +183,42 @@ func (f *file) checkKeys() {
 		switch {
 		case slices.ContainsFunc(keys, func(key string) bool { return key == name || strings.HasPrefix(name, key+".") }):
 			gone[i] = true // what is wrong inside is said with the value
-		case slices.Contains(tables, name):
-			if n.kind != inlineValue {
-				f.problem(n.key.start, Problem{Key: name, Text: shown(name) + " is a table, not a value", Hint: "write [" + name + "] and the keys below it"})
-			}
+		case slices.Contains(tables, name): // inline, or see misplaced
 		default:
 			gone[i] = true
 			warn(n.key.start, "key", name, keys)
 		}
 	}
+}
+
+// tableNames returns the tables there are.
+func tableNames() (names []string) {
+	for i := range table {
+		if name, _, ok := strings.Cut(table[i].Key, "."); ok && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// misplaced returns what is wrong when the table of that name, as in
+// "bypass = 3", is none; nil otherwise.
+func (f *file) misplaced(name string) *Problem {
+	what := "a value"
+	switch f.tree[name].(type) {
+	case nil, map[string]any:
+		return nil
+	case []map[string]any:
+		what = "a list of tables"
+	}
+	offset := f.offset([]string{name}, -1)
+	if n := f.doc.find(name); n != nil {
+		offset = n.key.start
+	}
+	p := &Problem{File: f.path, Source: SourceFile, Key: name, Text: shown(name) + " is a table, not " + what,
+		Hint: "Write [" + name + "] and the keys below it"}
+	p.Line, p.Column = f.doc.place(offset)
+	return p
 }
 
 // showPath joins a path as TOML writes it: parts that are no plain words are
@@ -223,28 +272,58 @@ func (f *file) offset(path []string, entry int) int {
 
 // candidate is what one source says about one key.
 type candidate struct {
-	origin Origin
-	raw    any
+	origin  Origin
+	raw     any
+	nowhere bool // the file has no table for the key, which is reported once for all of its keys
 }
+
+// fileValues are the values of the file that counted, by key.
+type fileValues map[string]any
 
 type builder struct {
-	cfg  *Config
-	file *file
-	snap *Snapshot
+	cfg        *Config
+	file       *file
+	last, kept fileValues
+	snap       *Snapshot
 }
 
-// build joins the layers. Broken is why the file on disk is not the one given.
-func build(cfg *Config, f *file, broken *Problem) *Snapshot {
-	b := builder{cfg, f, &Snapshot{Origins: make(map[string]Origin, len(table))}}
+// build joins the layers. Broken is why the file on disk is not the one given;
+// last is what the build before returned as kept: where the file has become
+// unusable, it still counts.
+func build(cfg *Config, f *file, broken *Problem, last fileValues) (snap *Snapshot, kept fileValues) {
+	b := builder{cfg, f, last, fileValues{}, &Snapshot{Origins: make(map[string]Origin, len(table))}}
 	if broken != nil {
-		b.snap.Problems = append(b.snap.Problems, *broken)
+		p := *broken
+		p.Hint += "; until then the last good settings count and nothing is saved."
+		if f.text == "" {
+			p.Hint = broken.Hint + "; until then the defaults count and nothing is saved."
+		}
+		b.snap.Problems = append(b.snap.Problems, p)
 	}
 	b.snap.FileReadOnly = f.readOnly
 	b.snap.Problems = append(b.snap.Problems, f.problems...)
+	for _, name := range tableNames() {
+		b.reportMisplaced(name)
+	}
 	for i := range table {
 		b.resolve(&table[i])
 	}
-	return b.snap
+	return b.snap, b.kept
+}
+
+func (b *builder) reportMisplaced(name string) {
+	p := b.file.misplaced(name)
+	if p == nil {
+		return
+	}
+	until := "; until then the built-in defaults count."
+	for key := range b.last {
+		if strings.HasPrefix(key, name+".") {
+			until = "; until then the values it had before count."
+		}
+	}
+	p.Hint += until
+	b.snap.Problems = append(b.snap.Problems, *p)
 }
 
 func (b *builder) resolve(k *setting) {
@@ -282,7 +361,7 @@ func (b *builder) candidates(k *setting) iter.Seq[candidate] {
 				return true // "empty: environment, then the system's setting"
 			}
 			locked := source == SourcePolicy || source == SourceFlag || source == SourceEnv
-			return yield(candidate{Origin{source, name, locked}, raw})
+			return yield(candidate{origin: Origin{source, name, locked}, raw: raw})
 		}
 		if raw, ok := b.cfg.Policy[k.Key]; ok && !offer(SourcePolicy, "managed policy", raw) {
 			return
@@ -296,6 +375,11 @@ func (b *builder) candidates(k *setting) iter.Seq[candidate] {
 		if raw, ok := lookup(b.file.tree, k.Key); ok {
 			line, _ := b.file.doc.place(b.file.offset(strings.Split(k.Key, "."), -1))
 			if !offer(SourceFile, fmt.Sprintf("%s:%d", b.file.path, line), raw) {
+				return
+			}
+		} else if name, _, nested := strings.Cut(k.Key, "."); nested {
+			if p := b.file.misplaced(name); p != nil {
+				yield(candidate{origin: Origin{Source: SourceFile, Name: fmt.Sprintf("%s:%d", p.File, p.Line)}, nowhere: true})
 				return
 			}
 		}
@@ -333,25 +417,35 @@ func fromEnv(k *setting, lookup func(string) (string, bool)) (name string, raw a
 }
 
 // use judges one candidate, reports what is wrong with it, and returns what
-// can be used of it.
+// can be used of it, or what the file had before if it is the file's.
 func (b *builder) use(k *setting, c candidate) (any, bool) {
-	value, errs := k.use(c.raw, b.cfg.Check[k.Key])
+	var value any
+	var errs []error
+	if !c.nowhere {
+		value, errs = k.use(c.raw, b.cfg.Check[k.Key])
+	}
+	hint := "Correct it; until then it is ignored."
+	if value == nil {
+		hint = "Correct it; until then the built-in default counts."
+		if k.Key == "upstream" {
+			hint = "Correct it; until then the next source counts."
+		}
+		if last, ok := b.last[k.Key]; ok && c.origin.Source == SourceFile {
+			value, hint = last, "Correct it; until then the value it had before counts."
+		}
+	}
 	for _, err := range errs {
 		entry := -1
 		if e, ok := errors.AsType[*entryError](err); ok {
 			entry = e.index
 		}
-		hint := "correct it; until then it is ignored"
-		if value == nil {
-			hint = "correct it; until then the built-in default counts"
-			if k.Key == "upstream" {
-				hint = "correct it; until then the next source counts"
-			}
-		}
 		b.report(k, c, entry, Problem{Text: err.Error(), Hint: hint})
 	}
 	if value == nil {
 		return nil, false
+	}
+	if c.origin.Source == SourceFile {
+		b.kept[k.Key] = value
 	}
 	if k.Key == "upstream" && b.cfg.SelfUpstream != nil {
 		var others []string
@@ -364,7 +458,7 @@ func (b *builder) use(k *setting, c candidate) (any, bool) {
 				i = -1 // entries were dropped, so i no longer counts those of the source
 			}
 			b.report(k, c, i, Problem{Warning: true, Text: "the upstream " + u + " is this helper itself: it is skipped",
-				Hint: "name the company's proxy here, or unset it; the next source is used"})
+				Hint: "Name the company's proxy here, or unset it; the next source is used."})
 		}
 		return others, len(others) > 0
 	}

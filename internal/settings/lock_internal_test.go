@@ -8,6 +8,24 @@ import (
 	"time"
 )
 
+// Whoever edits elsewhere is waited for, then named by the file that matters.
+func TestEditElsewhere(t *testing.T) {
+	s, err := Open(Config{Path: filepath.Join(t.TempDir(), "config.toml")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lock(t.Context(), s.path+".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	s.lockWait = 30 * time.Millisecond
+	err = s.Edit(func(e *Edit) error { return e.Set("pac", "a") })
+	if want := s.path + " is being edited by another program"; !errors.Is(err, ErrBusy) || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestLockIsExclusiveAndBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.lock")
 	unlock, err := lock(t.Context(), path)

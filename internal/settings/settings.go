@@ -7,8 +7,8 @@
 // takes the helper down (the last good values stay), and that an edit changes
 // the value concerned and not one byte of comment, order or unknown key
 // besides. It refuses to guess: a value that cannot be used is reported, and
-// the default counts, not the next weaker source (an upstream is the one
-// exception, see [Open]).
+// what the file said before counts, or else the default, not the next weaker
+// source (an upstream is the one exception, see [Open]).
 //
 // What makes a bypass entry valid is not known here; the caller passes such
 // rules in [Config.Check].
@@ -22,12 +22,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
 // Errors of [Store.Edit] and [Store.Reload] that callers test for with
-// [errors.Is]. The wrapping error says which file, key or source.
+// [errors.Is]. Their own text does not show: the wrapping error says in one
+// clause what is wrong with which file, key or source.
 var (
 	// ErrBroken: the file does not parse, so nothing is written to it.
 	ErrBroken = errors.New("the settings file cannot be read as TOML")
@@ -86,8 +86,8 @@ const (
 )
 
 // Origin says where a value comes from. Where the source that should have
-// decided held something unusable, Source is [SourceDefault] and Name still
-// names the culprit.
+// decided held something unusable, Name still names the culprit, and Source is
+// [SourceDefault], or [SourceFile] for a value the file had before.
 type Origin struct {
 	Source Source
 	Name   string // "HTTPS_PROXY", "--upstream", "/path/config.toml:3"
@@ -97,26 +97,32 @@ type Origin struct {
 // Problem is one thing the user should put right.
 type Problem struct {
 	File    string // "" when it is not about the file
-	Line    int    // from 1; 0 without a file
-	Column  int    // in characters, from 1; 0 without a file
+	Line    int    // from 1; 0 without a file, or when it cannot be read at all
+	Column  int    // in characters, from 1; 0 when Line is
 	Key     string // "bypass.exact"; "" when it is about the file as a whole
 	Source  Source
-	Text    string // what is wrong
-	Hint    string // what to do
+	Text    string // what is wrong, without a full stop
+	Hint    string // what to do and what counts until then, a sentence
 	Warning bool   // nothing was ignored that has a meaning here
 }
 
 // String renders the problem on one line: place, text, hint.
 func (p Problem) String() string {
-	var b strings.Builder
-	if p.File != "" {
-		fmt.Fprintf(&b, "%s:%d:%d: ", p.File, p.Line, p.Column)
+	if p.Hint == "" {
+		return p.clause()
 	}
-	b.WriteString(p.Text)
-	if p.Hint != "" {
-		b.WriteString("; " + p.Hint)
+	return p.clause() + ". " + p.Hint
+}
+
+// clause is the place and the text.
+func (p Problem) clause() string {
+	switch {
+	case p.File == "":
+		return p.Text
+	case p.Line == 0:
+		return p.File + ": " + p.Text
 	}
-	return b.String()
+	return fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Text)
 }
 
 // Snapshot is one consistent picture of all settings. It never changes and is

@@ -358,7 +358,7 @@ func TestProblems(t *testing.T) {
 		in           string // of text or hint
 		warning      bool
 	}{
-		{"version = 1\nlisten = [\n", 2, 11, "", "last good", false},
+		{"version = 1\nlisten = [\n", 2, 11, "", "until then the defaults", false},
 		{"a = 1\r\nb = \"x\r\n", 2, 7, "", "", false},
 		{"pac = \"a\"\npac = \"b\"\n", 2, 1, "", "pac", false},
 		{"listen = [\"127.0.0.1:80\", \"0.0.0.0:80\"]\n", 1, 27, "listen", "0.0.0.0:80", false},
@@ -393,13 +393,13 @@ func TestProblems(t *testing.T) {
 		{"[[bypass]]\nexact = [\"a\"]\n", 1, 1, "bypass", "list of tables", false},
 		{"[listen]\nx = 1\n", 1, 1, "listen", "a table", false},
 		{"pac.x = 1\n", 1, 1, "pac", "a table", false},
-		{"lisen = 3\n", 1, 1, "lisen", "did you mean listen?", true},
-		{"# ä\n\n[kerberos]\n  enable = true\n", 4, 3, "kerberos.enable", "did you mean kerberos.enabled?", true},
-		{"exact = [\"a\"]\n", 1, 1, "exact", "did you mean bypass.exact?", true},
-		{"[bypas]\nexact = [\"a\"]\n", 1, 1, "bypas", "did you mean bypass?", true},
+		{"lisen = 3\n", 1, 1, "lisen", "Perhaps you mean listen.", true},
+		{"# ä\n\n[kerberos]\n  enable = true\n", 4, 3, "kerberos.enable", "Perhaps you mean kerberos.enabled.", true},
+		{"exact = [\"a\"]\n", 1, 1, "exact", "Perhaps you mean bypass.exact.", true},
+		{"[bypas]\nexact = [\"a\"]\n", 1, 1, "bypas", "Perhaps you mean bypass.", true},
 		{"bypas = { exact = [\"a\"] }\n", 1, 1, "bypas", "unknown", true},
 		{"\"bypass.exact\" = []\n", 1, 1, `"bypass.exact"`, "unknown", true},
-		{"zzz = 1\n", 1, 1, "zzz", "remove it", true},
+		{"zzz = 1\n", 1, 1, "zzz", "Remove it", true},
 		{"version = 2\nfuture = 1\n", 1, 11, "version", "version 2", true},
 		{"version = \"1\"\n", 1, 11, "version", "version = 1", false},
 		{"version = 0\n", 1, 11, "version", "version = 1", false},
@@ -461,7 +461,10 @@ func TestBadValues(t *testing.T) {
 	if len(snap.BypassExact) != 0 || !snap.SameUserOnly {
 		t.Errorf("got bypass %v, same user %v: a weaker source spoke for a broken one", snap.BypassExact, snap.SameUserOnly)
 	}
-	if o := snap.Origins["bypass.exact"]; o != (settings.Origin{Source: settings.SourceDefault, Name: "JAATO_NO_PROXY", Locked: true}) {
+	if o := snap.Origins["bypass.exact"]; o != (settings.Origin{Source: settings.SourceEnv, Name: "JAATO_NO_PROXY", Locked: true}) {
+		t.Errorf("got origin %+v, want the variable, of which nothing is left", o)
+	}
+	if o := snap.Origins["access.same_user_only"]; o != (settings.Origin{Source: settings.SourceDefault, Name: "managed policy", Locked: true}) {
 		t.Errorf("got origin %+v, want the default, locked by the culprit", o)
 	}
 	if len(snap.Problems) != 2 {

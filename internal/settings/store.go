@@ -28,11 +28,13 @@ type Store struct {
 	snap atomic.Pointer[Snapshot]
 
 	newWatcher func() (*fsnotify.Watcher, error) // replaced in a test
+	lockWait   time.Duration                     // shortened in a test
 
 	edit sync.Mutex // one edit of this process at a time
 
-	load sync.Mutex // guards good; held while subscribers are told, so that they hear in order
+	load sync.Mutex // guards good and kept; held while subscribers are told, so that they hear in order
 	good *file      // as last understood
+	kept fileValues // what counts where it has become unusable
 
 	subs struct {
 		sync.Mutex // guards next and all
@@ -44,7 +46,7 @@ type Store struct {
 // Open reads all layers once. A missing, broken or unreadable file is no
 // error: it gives a [Problem], and the other layers count. An upstream that is
 // unusable or is the helper itself lets the next source speak; any other
-// unusable value gives the default.
+// unusable value gives the default. A list is used without its bad entries.
 func Open(cfg Config) (*Store, error) {
 	if cfg.Path == "" {
 		return nil, errors.New("settings: the path of the settings file is missing")
@@ -69,7 +71,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	empty, _ := parseFile(path, "")
-	s := &Store{cfg: cfg, path: path, good: empty, newWatcher: fsnotify.NewWatcher}
+	s := &Store{cfg: cfg, path: path, good: empty, newWatcher: fsnotify.NewWatcher, lockWait: lockWait}
 	s.subs.all = map[int]func(*Snapshot){}
 	s.Reload() // what it reports is in the snapshot
 	return s, nil
@@ -98,9 +100,11 @@ func (s *Store) Subscribe(f func(*Snapshot)) (cancel func()) {
 	}
 }
 
-// Reload reads every layer again. The error is that of a file that could not
-// be used ([ErrBroken] if it does not parse); the snapshot is current in any
-// case.
+// Reload reads every layer again. A key for which the file has become unusable
+// keeps the value it had from the file until now, if any; a key that is gone
+// from the file does not. The error is that of a file that could not be used as
+// a whole ([ErrBroken] if it does not parse), which changes no value; the
+// snapshot is current in any case.
 func (s *Store) Reload() error {
 	s.load.Lock()
 	defer s.load.Unlock()
@@ -108,18 +112,18 @@ func (s *Store) Reload() error {
 	text, err := readFile(s.path)
 	switch {
 	case err != nil:
-		broken = &Problem{File: s.path, Line: 1, Column: 1, Source: SourceFile, Text: err.Error(),
-			Hint: "make the file readable; until then the last good settings count"}
-		err = fmt.Errorf("read settings: %w", err)
+		broken = unreadable(s.path, err)
+		err = fmt.Errorf("%s cannot be read: %w", s.path, reason(err))
 	case text != s.good.text:
 		var f *file
 		if f, broken = parseFile(s.path, text); broken == nil {
 			s.good = f
 		} else {
-			err = fmt.Errorf("%s (%w)", broken, ErrBroken)
+			err = refuse(ErrBroken, "%s", broken.clause())
 		}
 	}
-	next := build(&s.cfg, s.good, broken)
+	var next *Snapshot
+	next, s.kept = build(&s.cfg, s.good, broken, s.kept)
 	if old := s.snap.Load(); old != nil && old.same(next) {
 		return err
 	}
@@ -136,50 +140,69 @@ func (s *Store) Reload() error {
 	return err
 }
 
+// A refusal says in its own words what is wrong; kind is for [errors.Is].
+type refusal struct{ kind, err error }
+
+func (r *refusal) Error() string   { return r.err.Error() }
+func (r *refusal) Unwrap() []error { return []error{r.kind, r.err} }
+
+func refuse(kind error, format string, args ...any) error {
+	return &refusal{kind, fmt.Errorf(format, args...)}
+}
+
 // Edit changes the settings file: it locks out other processes, reads the file
 // afresh, lets f make its changes, and writes the result in one step. If f
-// fails, or a change is refused, the file stays as it is. F may be called more
-// than once, because whoever edits the file by hand takes no lock; it must not
-// call [Store.Edit] or [Store.Reload]. Edit waits at most ten seconds for
-// others ([ErrBusy]); see also [ErrBroken], [ErrNewer] and [ErrLocked].
+// fails, or a change is refused, the file stays as it is; an error of f is
+// returned as it is. F may be called more than once, because whoever edits the
+// file by hand takes no lock; it must not call [Store.Edit] or [Store.Reload].
+// Edit waits at most ten seconds for others ([ErrBusy]); see also [ErrBroken],
+// [ErrNewer] and [ErrLocked]. Errors name the settings file, not the files
+// that help to write it.
 func (s *Store) Edit(f func(*Edit) error) error {
 	s.edit.Lock()
 	defer s.edit.Unlock()
 	// A symbolic link stays one: what it points to is written.
 	path, err := target(s.path)
 	if err != nil {
-		return fmt.Errorf("edit settings: %w", err)
+		return fmt.Errorf("%s cannot be followed: %w", s.path, reason(err))
+	}
+	name := s.path
+	if path != name {
+		name += " (a link to " + path + ")"
 	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("edit settings: the folder cannot be made: %w", err)
+		return fmt.Errorf("%s cannot be written: its folder cannot be made: %w", name, reason(err))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+	ctx, cancel := context.WithTimeout(context.Background(), s.lockWait)
 	defer cancel()
 	unlock, err := lock(ctx, path+".lock")
-	if err != nil {
-		return fmt.Errorf("edit settings: lock %s: %w", path, err)
+	switch {
+	case errors.Is(err, ErrBusy):
+		return refuse(ErrBusy, "%s is being edited by another program", name)
+	case err != nil:
+		return fmt.Errorf("%s cannot be locked for writing: %w", name, reason(err))
 	}
 	defer unlock()
 	for range 5 {
-		done, err := s.tryEdit(path, f)
+		done, err := s.tryEdit(path, name, f)
 		if err != nil {
-			return fmt.Errorf("edit settings: %w", err)
+			return err
 		}
 		if done {
 			s.Reload() // what it reports is in the snapshot
 			return nil
 		}
 	}
-	return fmt.Errorf("edit settings: %s: %w", path, ErrBusy)
+	return refuse(ErrBusy, "%s was changed by another program each time it was about to be written", name)
 }
 
 // tryEdit is one attempt, under the lock. Not done means that the file was
-// changed by someone who takes no lock.
-func (s *Store) tryEdit(path string, f func(*Edit) error) (done bool, err error) {
+// changed by someone who takes no lock. Name is path in messages.
+func (s *Store) tryEdit(path, name string, f func(*Edit) error) (done bool, err error) {
 	before, err := readFile(path)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("%s cannot be read: %w", name, reason(err))
 	}
 	base := before
 	if base == "" {
@@ -187,10 +210,10 @@ func (s *Store) tryEdit(path string, f func(*Edit) error) (done bool, err error)
 	}
 	was, broken := parseFile(s.path, base)
 	if broken != nil {
-		return false, fmt.Errorf("%s (%w)", broken, ErrBroken)
+		return false, refuse(ErrBroken, "%s", broken.clause())
 	}
 	if was.readOnly {
-		return false, fmt.Errorf("%s (%w)", was.problems[0], ErrNewer)
+		return false, refuse(ErrNewer, "%s", was.problems[0].clause())
 	}
 	e := &Edit{file: was, origins: s.Snapshot().Origins, check: s.cfg.Check}
 	if err := f(e); err != nil {
@@ -199,7 +222,10 @@ func (s *Store) tryEdit(path string, f func(*Edit) error) (done bool, err error)
 	if e.file.text == base {
 		return true, nil
 	}
-	return replaceFile(path, before, e.file.text)
+	if done, err = replaceFile(path, before, e.file.text); err != nil {
+		err = fmt.Errorf("%s cannot be written: %w", name, reason(err))
+	}
+	return done, err
 }
 
 // replaceFile writes text beside path, owner-only, and renames it into place,

@@ -135,8 +135,8 @@ func TestEditNoticesAnEditByHand(t *testing.T) {
 		write(t, s.Path(), fmt.Sprintf("x = %d\n", calls))
 		return e.Add("bypass.exact", "c")
 	})
-	if !errors.Is(err, settings.ErrBusy) {
-		t.Errorf("got %v after %d calls, want ErrBusy", err, calls)
+	if want := s.Path() + " was changed by another program each time it was about to be written"; !errors.Is(err, settings.ErrBusy) || err.Error() != want {
+		t.Errorf("got %v after %d calls, want %s", err, calls, want)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(s.Path()), ".config-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
@@ -207,8 +207,9 @@ func TestSymlinkStaysOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, "", settings.Config{Path: loop})
-	if err := s.Edit(set("pac", "b")); err == nil || len(s.Snapshot().Problems) != 1 {
-		t.Errorf("a link to itself: got %v, problems %v", err, s.Snapshot().Problems)
+	err := s.Edit(set("pac", "b"))
+	if want := loop + " cannot be followed: too many symbolic links"; err == nil || err.Error() != want || len(s.Snapshot().Problems) != 1 {
+		t.Errorf("a link to itself: got %v, problems %v, want %s", err, s.Snapshot().Problems, want)
 	}
 }
 

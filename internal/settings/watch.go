@@ -129,7 +129,7 @@ func (w *watcher) refresh() (done bool) {
 	}
 	w.failed = failed
 	if failed != "" {
-		w.store.cfg.Log.Warn("settings file not usable, the last good settings count", "err", failed)
+		w.store.cfg.Log.Warn("settings file not usable", "err", failed)
 	} else {
 		w.store.cfg.Log.Info("settings file usable again")
 	}
