@@ -73,6 +73,7 @@ func (b *Backend) Status(ctx context.Context) (ticket.Status, error) {
 	}
 	name := b.locate()
 	c, err := b.lib.status(b.cache)
+	b.kcm.compare(b.lib, c.Status, err)
 	if c.Cache == "" {
 		c.Cache = name
 	}

@@ -82,6 +82,21 @@ func (m *memoryCopy) borrow(l *library, source string) (*copied, error) {
 	return c, nil
 }
 
+// compare drops the copy when the source, just read, holds another ticket or
+// none. Whoever was told so must not get a token of the old one afterwards: it
+// would count as made with what is there now.
+func (m *memoryCopy) compare(l *library, st ticket.Status, err error) {
+	m.mu.Lock()
+	c := m.current
+	m.mu.Unlock()
+	if c == nil || err != nil && !errors.Is(err, ticket.ErrNoTicket) {
+		return
+	}
+	if err != nil || c.principal != st.Principal || !c.expires.Equal(st.Expires) {
+		m.drop(l)
+	}
+}
+
 // use returns the current copy if it is fresh, or at any age.
 func (m *memoryCopy) use(anyAge bool) *copied {
 	m.mu.Lock()

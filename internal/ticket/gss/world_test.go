@@ -335,6 +335,26 @@ func TestKCMDaemonAway(t *testing.T) {
 	}
 }
 
+// After Status has said that there is no ticket, no token comes from the copy:
+// it would belong to a ticket that is gone.
+func TestKCMCopyEndsWithTheTicket(t *testing.T) {
+	testenv.NoLeaks(t)
+	w := begin(t, place{"mit", "KCM", false})
+	w.signIn(t, time.Hour)
+	if _, err := w.child.Token(t.Context(), spn); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.Run(w.cache, "", "kdestroy"); err != nil {
+		t.Fatal(err, out)
+	}
+	if _, err := w.child.Status(t.Context()); !errors.Is(err, ticket.ErrNoTicket) {
+		t.Fatalf("status: got %v, want %v", err, ticket.ErrNoTicket)
+	}
+	if _, err := w.child.Token(t.Context(), spn); !errors.Is(err, ticket.ErrNoTicket) {
+		t.Errorf("token: got %v, want %v", err, ticket.ErrNoTicket)
+	}
+}
+
 // A cache that another program is replacing is tried again.
 func TestCacheBeingReplaced(t *testing.T) {
 	testenv.NoLeaks(t)
