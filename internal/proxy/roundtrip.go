@@ -12,11 +12,35 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// roundTrip sends the request in c.prefix and b on a connection that fits d,
-// reacts to a 407, and returns with the head of the final answer in c.resp.
-// After an error no connection is left. Whatever the upstream says, it sees at
-// most two attempts, so at most two tokens, and five legs on one connection.
+// roundTrip sends the request in c.prefix and b where d says and returns with
+// the head of the final answer in c.resp. After an error no connection is left.
+// Of several upstreams the next is tried while nothing can have been carried
+// out; d names the one that was used in the end.
 func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upConn, err error) {
+	if len(d.Fallbacks) == 0 {
+		return c.attempt(ctx, d, b)
+	}
+	all := c.s.byHealth(d)
+	for i, up := range all {
+		d.Upstream = up
+		u, err = c.attempt(ctx, d, b)
+		unreached := err != nil && c.undialled && b.replayable()
+		refused := err == nil && c.req.connect && c.resp.status >= 502 && c.resp.status <= 504
+		if i == len(all)-1 || !unreached && !refused {
+			break
+		}
+		if u != nil {
+			u.Close()
+		}
+		c.s.log.Info("next upstream is tried", "instead_of", up.URL, "err", err)
+	}
+	return u, err
+}
+
+// attempt does so at one upstream, or at the origin, and reacts to a 407.
+// Whatever the upstream says, it sees at most two requests, so at most two
+// tokens, and five legs on one connection.
+func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upConn, err error) {
 	var (
 		refusals   int  // 407s that no further leg could answer
 		challenged bool // the upstream has asked for credentials
@@ -30,7 +54,7 @@ func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upC
 		}
 		var ex Exchange
 		header, size := "", 0
-		if u.up != nil && d.Kerberos && (challenged || !u.authed && (d.Preemptive || b != nil && c.s.asks(u.up)) || c.s.wantsEach(u.up)) {
+		if u.up != nil && d.Kerberos && (challenged || c.s.offers(u, d, b != nil)) {
 			if ex, header, size, err = c.token(ctx, u); err != nil {
 				u.Close()
 				return nil, err
@@ -69,15 +93,13 @@ func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upC
 			// new one (S07).
 			carried := header != ""
 			closeExchange(ex)
-			if u.authed && !carried {
-				c.s.perRequest.Store(u.up.URL, true)
-			}
 			challenged = true
-			if !carried {
-				c.s.challenges.Store(u.up.URL, true)
-			}
 			refusals++
-			if carried {
+			switch {
+			case u.authed && !carried:
+				c.s.about(u.up).challenged()
+			case carried:
+				c.s.about(u.up).judged(false, u.epoch, time.Now())
 				c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: CauseTokenRefused, TokenBytes: size, Date: c.resp.date})
 			}
 			if refusals == maxAttempts {
@@ -113,22 +135,19 @@ func closeExchange(ex Exchange) {
 	}
 }
 
-func (s *Server) wantsEach(up *Upstream) bool {
-	_, each := s.perRequest.Load(up.URL)
-	return each
-}
-
-// asks reports whether the upstream has asked for credentials before: a body
-// then waits for no challenge (E2).
-func (s *Server) asks(up *Upstream) bool {
-	_, asks := s.challenges.Load(up.URL)
-	return asks
+// offers reports whether a token goes with the request unasked: on a new
+// connection when that is the way, or with a body in any case (E2: none travels
+// before the connection is authenticated), and always where the upstream
+// authenticates requests and not connections.
+func (s *Server) offers(u *upConn, d *Decision, body bool) bool {
+	return !u.authed && (d.Preemptive || body) || s.about(u.up).wantsEach()
 }
 
 // obtain takes a pooled connection or dials. While it waits, a client that
 // goes away ends the wait.
 func (c *session) obtain(ctx context.Context, d *Decision, fresh bool) (*upConn, error) {
 	key := poolKey(d)
+	c.undialled = false
 	if p := c.pinned; p != nil {
 		c.pinned = nil
 		if c.s.pool.take(p) && p.key == key && !fresh && !c.req.connect && c.s.fits(p, d.Kerberos) {
@@ -148,6 +167,10 @@ func (c *session) obtain(ctx context.Context, d *Decision, fresh bool) (*upConn,
 	if err != nil && ctx.Err() != nil {
 		return nil, errClientGone
 	}
+	if d.Route == RouteProxy {
+		c.undialled = err != nil
+		c.s.about(d.Upstream).dialled(err == nil, time.Now())
+	}
 	return u, err
 }
 
@@ -160,6 +183,9 @@ func (c *session) token(ctx context.Context, u *upConn) (ex Exchange, header str
 	wctx, stop := c.watch(ctx)
 	defer stop()
 	u.epoch = c.s.cfg.Auth.Epoch()
+	if !c.s.about(u.up).mayOffer(u.epoch, time.Now()) {
+		return nil, "", 0, fail(CauseTokenRefused, nil, "%s refused the last tokens of this ticket, so no more are sent until the ticket or the network changes.", u.up.URL)
+	}
 	var tok []byte
 	if ex, err = c.s.cfg.Auth.Begin(wctx, u.up); err == nil {
 		if tok, err = ex.Next(wctx, nil); err == nil {
@@ -189,6 +215,9 @@ func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Deci
 		return "", fail(CauseKerberosOff, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
 	}
 	if !ch.negotiate {
+		if ex != nil {
+			c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: CauseNegotiateNotOffered, TokenBytes: size, Date: c.resp.date})
+		}
 		return "", fail(CauseNegotiateNotOffered, nil, "%s offers: %s.", u.up.URL, offer(ch.offered))
 	}
 	if strings.HasPrefix(string(ch.data), string(ntlmSignature)) {
@@ -202,6 +231,7 @@ func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Deci
 		e := refused(u, &c.resp)
 		e.Err = err
 		e.Detail += " " + text
+		c.s.about(u.up).judged(false, u.epoch, time.Now())
 		c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: e.Cause, TokenBytes: size, Date: c.resp.date})
 		return e
 	}
@@ -256,14 +286,16 @@ func (c *session) accepted(ctx context.Context, u *upConn, ex Exchange, header s
 	var ch challenges
 	c.resp.values("proxy-authenticate", ch.add)
 	c.resp.values("proxy-authentication-info", ch.add)
-	if c.resp.status < 300 && (ch.data != nil || ch.bad) {
+	proven := c.resp.status < 300 && (ch.data != nil || ch.bad)
+	if proven {
 		if _, err := ex.Next(ctx, ch.data); err != nil || ch.bad {
 			c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthFailed, Cause: CauseTokenRefused, TokenBytes: size})
 			return fail(CauseTokenRefused, err, "%s could not prove that it is the right proxy; its answer was dropped.", u.up.URL)
 		}
 	}
 	u.authed = true
-	c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthAccepted, TokenBytes: size})
+	c.s.about(u.up).judged(true, u.epoch, time.Now())
+	c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthAccepted, TokenBytes: size, Proven: proven})
 	return nil
 }
 
@@ -364,6 +396,7 @@ func (c *session) readHead(u *upConn) error {
 	for {
 		head, err := u.rd.head(maxResponseHead)
 		if err != nil {
+			c.unanswered = c.unanswered && len(u.rd.buffered()) == 0
 			return c.upstreamGone(u, err)
 		}
 		c.unanswered = false

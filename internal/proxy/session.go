@@ -12,10 +12,12 @@ import (
 
 // session is one client connection and what is reused between its requests.
 type session struct {
-	s   *Server
-	c   net.Conn
-	rd  reader
-	req request
+	s  *Server
+	c  net.Conn
+	rd reader
+	// local and remote are the addresses of c, IPv4 unmapped.
+	local, remote netip.AddrPort
+	req           request
 	// prefix is the head to send on, without credentials; out is scratch.
 	prefix, out []byte
 	resp        response
@@ -26,6 +28,8 @@ type session struct {
 	wrote bool
 	// unanswered: no byte of an answer has come for what was sent last.
 	unanswered bool
+	// undialled: the last attempt got no connection to its upstream.
+	undialled bool
 }
 
 // errClientGone: nobody is left to answer.
@@ -42,24 +46,22 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 			c.pinned.Close()
 		}
 	}()
-	if err := s.checkPeer(conn); err != nil {
-		ev := Event{Time: time.Now(), Route: RouteRefused, Cause: CauseNotYourUser, Status: 403, Err: err}
-		conn.Write(page(&Error{Cause: CauseNotYourUser}, false, true, false))
-		c.linger()
-		s.obs.Request(ev)
-		return
-	}
-	for c.next(ctx) {
-	}
-}
-
-func (s *Server) checkPeer(conn net.Conn) error {
 	local, err1 := netip.ParseAddrPort(conn.LocalAddr().String())
 	remote, err2 := netip.ParseAddrPort(conn.RemoteAddr().String())
-	if err := errors.Join(err1, err2); err != nil {
-		return err
+	err := errors.Join(err1, err2)
+	if err == nil {
+		c.local, c.remote = unmap(local), unmap(remote)
+		err = s.cfg.Peer.Allowed(c.local, c.remote)
 	}
-	return s.cfg.Peer.Allowed(unmap(local), unmap(remote))
+	if err != nil {
+		conn.Write(page(&Error{Cause: CauseNotYourUser}, false, true, false))
+		c.finish(&Event{Time: time.Now(), Route: RouteRefused, Cause: CauseNotYourUser, Status: 403, Err: err})
+		c.linger()
+		return
+	}
+	s.obs.Accepted(c.local, c.remote)
+	for c.next(ctx) {
+	}
 }
 
 // next serves one request and reports whether another may follow.
@@ -72,6 +74,10 @@ func (c *session) next(ctx context.Context) bool {
 		if c.rd.fill() != nil {
 			return false
 		}
+	}
+	if first := c.rd.buffered()[0]; !tchar[first] && first != '\r' {
+		// TLS, SOCKS or noise: it would wait for us as we for its line end.
+		return c.refuse(&Event{Time: time.Now()}, fail(CauseBadRequest, nil, "This is not HTTP. Set the program's proxy to http://, not https:// or socks://."), true)
 	}
 	c.c.SetReadDeadline(time.Now().Add(c.s.cfg.HeadTimeout))
 	head, err := c.rd.head(maxRequestHead)
@@ -119,6 +125,10 @@ func (c *session) handle(ctx context.Context, start time.Time) bool {
 		return c.refuse(ev, &Error{Cause: CauseLoop}, closing)
 	case r.maxFwd == 0 && (r.method == "OPTIONS" || r.method == "TRACE"):
 		return c.answerHere(ev, closing)
+	case r.method == "TRACE" && d.Route == RouteProxy && d.Kerberos:
+		// Whoever answers it repeats the head, credentials included (RFC 9110
+		// §9.3.8).
+		return c.refuse(ev, fail(CausePolicy, nil, "TRACE is not sent through a proxy that is authenticated to."), closing)
 	case r.connect:
 		return c.connectTunnel(ctx, &d, ev)
 	}
@@ -153,7 +163,7 @@ func (c *session) answerHere(ev *Event, closing bool) bool {
 
 // refuse answers with e's page and reports whether the connection goes on.
 func (c *session) refuse(ev *Event, e *Error, closing bool) bool {
-	ev.Cause, ev.Err, ev.Status = e.Cause, e, e.Cause.Status()
+	ev.Cause, ev.Err, ev.Status = e.Cause, e, e.status()
 	if c.wrote {
 		c.finish(ev)
 		return false
@@ -171,8 +181,12 @@ func (c *session) refuse(ev *Event, e *Error, closing bool) bool {
 
 func (c *session) finish(ev *Event) {
 	ev.Took = time.Since(ev.Time)
+	ev.Local, ev.Remote = c.local, c.remote
 	c.s.obs.Request(*ev)
 }
+
+// lingerTime is what a client that is still sending gets to see the answer.
+const lingerTime = 2 * time.Second
 
 // linger ends our side and reads on for a moment: closing with unread bytes in
 // the socket would reset the connection and could destroy the answer before
@@ -181,8 +195,8 @@ func (c *session) linger() {
 	if closeWrite(c.c) != nil {
 		return
 	}
-	c.c.SetReadDeadline(time.Now().Add(2 * time.Second))
-	io.CopyN(io.Discard, c.c, 4*maxDrain)
+	c.c.SetReadDeadline(time.Now().Add(lingerTime))
+	io.Copy(io.Discard, c.c)
 }
 
 // left reports whether the client has ended its side, or broken off, while an

@@ -164,7 +164,7 @@ func TestBareLineFeed(t *testing.T) {
 	}
 }
 
-func TestChallenges(t *testing.T) {
+func TestD1Challenges(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		values    []string

@@ -106,17 +106,15 @@ func (s *Server) startTLS(ctx context.Context, c net.Conn, up *Upstream) (net.Co
 		if isTimeout(err) {
 			return nil, fail(CauseUpstreamUnreachable, err, "%s did not finish the TLS handshake in time.", up.URL)
 		}
-		return nil, fail(CauseUpstreamTLS, err, "%s: %s", up.URL, tlsReason(err))
+		e := fail(CauseUpstreamTLS, err, "%s: no TLS connection could be made.", up.URL)
+		e.Hint = "Check that it is an https:// proxy: most are http://, also for https pages."
+		var verify *tls.CertificateVerificationError
+		if errors.As(err, &verify) {
+			e = fail(CauseUpstreamTLS, err, "%s: its certificate is not accepted (%v).", up.URL, verify.Err)
+		}
+		return nil, e
 	}
 	return t, nil
-}
-
-func tlsReason(err error) string {
-	var verify *tls.CertificateVerificationError
-	if errors.As(err, &verify) {
-		return "its certificate is not accepted (" + verify.Err.Error() + ")."
-	}
-	return "no TLS connection could be made. Is it an http:// proxy?"
 }
 
 func poolKey(d *Decision) string {

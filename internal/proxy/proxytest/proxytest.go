@@ -379,6 +379,25 @@ func (c *Client) Get(url string) (*http.Response, string) {
 	return c.Do("GET", "GET "+url+" HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
 }
 
+// Tunnel opens a tunnel to host, sends raw in it and returns what comes back:
+// the proxy's own answer where there is no tunnel.
+func (c *Client) Tunnel(host, raw string) (resp *http.Response, body string, err error) {
+	fmt.Fprintf(c, "CONNECT %[1]s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", host)
+	br := bufio.NewReader(c)
+	if resp, err = http.ReadResponse(br, &http.Request{Method: "CONNECT"}); err != nil {
+		return nil, "", err
+	}
+	if resp.StatusCode == 200 {
+		io.WriteString(c, raw)
+		if resp, err = http.ReadResponse(br, nil); err != nil {
+			return nil, "", err
+		}
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp, string(b), err
+}
+
 // Cause is the machine-readable cause in an answer of the proxy's own.
 func Cause(resp *http.Response) string {
 	_, rest, ok := strings.Cut(resp.Header.Get("Proxy-Status"), `details="`)
@@ -395,6 +414,9 @@ type Recorder struct {
 	events []proxy.Event
 	auths  []proxy.AuthEvent
 }
+
+// Accepted implements [proxy.Observer].
+func (*Recorder) Accepted(_, _ netip.AddrPort) {}
 
 // Request implements [proxy.Observer].
 func (r *Recorder) Request(e proxy.Event) {
