@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"kerbpass/internal/control"
+	"kerbpass/internal/netwatch"
 	"kerbpass/internal/peer"
 	"kerbpass/internal/proxy"
 	"kerbpass/internal/route"
@@ -46,6 +48,7 @@ type app struct {
 	tickets   *tickets
 	state     *state
 	quit      context.CancelFunc
+	told      map[string]bool // problems of the settings that were logged
 
 	// now is what requests are decided from, replaced as a whole.
 	now atomic.Pointer[policy]
@@ -54,7 +57,7 @@ type app struct {
 // policy is one immutable picture of the settings, made for the request path.
 type policy struct {
 	table      *route.Table
-	upstream   *proxy.Upstream
+	upstreams  []*proxy.Upstream // in order of preference
 	kerberos   bool
 	preemptive bool
 	spn        string
@@ -68,9 +71,6 @@ type policy struct {
 func newApp(cfg appConfig) (*app, error) {
 	a := &app{cfg: cfg, log: cfg.log}
 	snap := cfg.store.Snapshot()
-	for _, p := range snap.Problems {
-		a.log.Warn("settings", "problem", p.String())
-	}
 	var err error
 	if a.listeners, err = listen(snap.Listen, a.log); err != nil {
 		return nil, err
@@ -125,6 +125,8 @@ func (a *app) run(ctx context.Context) error {
 		func(ctx context.Context) error { return a.proxy.Serve(ctx, a.listeners...) },
 		a.cfg.store.Run,
 		a.tickets.run,
+		a.state.clients.run,
+		a.watchNetwork,
 	}
 	if a.cfg.control != nil {
 		srv, err := control.New(control.Config{Allow: sameUser, Handler: a.handler(), Log: a.log})
@@ -134,12 +136,19 @@ func (a *app) run(ctx context.Context) error {
 		services = append(services, func(ctx context.Context) error { return srv.Serve(ctx, a.cfg.control) })
 	}
 	p := a.now.Load()
-	up := "none"
-	if p.upstream != nil {
-		up = p.upstream.URL
-	}
-	a.log.Info("listening", "addr", a.addrs(), "upstream", up, "kerberos", p.kerberos)
+	a.log.Info("listening", "addr", a.addrs(), "upstream", p.upstreamURLs(), "kerberos", p.kerberos)
 	return runAll(ctx, services...)
+}
+
+// watchNetwork starts afresh when the machine wakes up or the network changes:
+// idle connections are dead or lead to the wrong place, and what failed a
+// moment ago may work.
+func (a *app) watchNetwork(ctx context.Context) error {
+	w, err := netwatch.New(netwatch.Config{Log: a.log})
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx, func(e netwatch.Event) { a.forget("network: " + e.Reason) })
 }
 
 // runAll starts every service, stops them all once the first one ends, and
@@ -169,7 +178,10 @@ func (a *app) addrs() (all []string) {
 // listen opens the listeners. A family that this machine does not have is left
 // out; everything else that fails is an error.
 func listen(addrs []string, log *slog.Logger) (all []net.Listener, err error) {
-	for _, addr := range addrs {
+	for i, addr := range addrs {
+		if slices.Contains(addrs[:i], addr) && !strings.HasSuffix(addr, ":0") {
+			continue
+		}
 		l, e := net.Listen("tcp", addr)
 		switch {
 		case e == nil:
@@ -228,12 +240,15 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 			Self: a.isSelf,
 		},
 	}
-	if len(snap.Upstream) > 0 {
-		up, err := parseUpstream(snap.Upstream[0])
+	for _, s := range snap.Upstream {
+		up, err := parseUpstream(s)
 		if err != nil {
 			return err
 		}
-		p.upstream, p.table.Upstream = up, up.URL
+		p.upstreams = append(p.upstreams, up)
+	}
+	if len(p.upstreams) > 0 {
+		p.table.Upstream = p.upstreams[0].URL
 	}
 	old := a.now.Load()
 	if old != nil && fmt.Sprint(old.allow) == fmt.Sprint(p.allow) {
@@ -242,14 +257,35 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 		return err
 	}
 	a.now.Store(p)
+	a.tellProblems(snap)
 	if old != nil && old.peers != p.peers && old.peers != nil {
 		old.peers.Close()
 	}
 	if a.tickets.use(snap.KerberosCache, snap.KerberosRemindBefore) || old != nil &&
-		(old.kerberos != p.kerberos || old.spn != p.spn || (old.upstream == nil) != (p.upstream == nil) || p.upstream != nil && *old.upstream != *p.upstream) {
-		a.flush("settings changed")
+		(old.kerberos != p.kerberos || old.spn != p.spn || !slices.Equal(old.upstreamURLs(), p.upstreamURLs())) {
+		a.forget("settings changed")
 	}
 	return nil
+}
+
+// tellProblems logs what is wrong in the settings, each mistake once while it
+// lasts. Only one goroutine at a time adopts settings.
+func (a *app) tellProblems(snap *settings.Snapshot) {
+	now := map[string]bool{}
+	for _, p := range snap.Problems {
+		text := p.String()
+		if now[text] = true; !a.told[text] {
+			a.log.Warn("settings", "problem", text)
+		}
+	}
+	a.told = now
+}
+
+func (p *policy) upstreamURLs() (all []string) {
+	for _, up := range p.upstreams {
+		all = append(all, up.URL)
+	}
+	return all
 }
 
 func (p *policy) openPeers(log *slog.Logger) (err error) {
@@ -266,11 +302,20 @@ func (p *policy) openPeers(log *slog.Logger) (err error) {
 	return err
 }
 
-// flush ends what an earlier ticket or setting authenticated (G3).
+// flush ends what an earlier ticket authenticated (G3).
 func (a *app) flush(why string) {
 	if a.proxy != nil {
 		a.log.Debug("idle upstream connections closed", "why", why)
 		a.proxy.Flush()
+	}
+}
+
+// forget does so and drops what was learned about upstreams and the KDC.
+func (a *app) forget(why string) {
+	if a.proxy != nil {
+		a.log.Info("starting afresh with the upstream", "why", why)
+		a.proxy.Forget()
+		a.tickets.forget()
 	}
 }
 
@@ -344,6 +389,12 @@ func matchesListener(h route.Host, port uint16, l netip.AddrPort) bool {
 	return h.IsLoopback()
 }
 
+var errNoUpstream = &proxy.Error{
+	Cause: proxy.CauseUpstreamUnreachable,
+	Text:  "No upstream proxy is set, so only hosts on the bypass list can be reached.",
+	Hint:  "Set one: kerbpass run --upstream http://host:port, HTTPS_PROXY, or upstream in the settings.",
+}
+
 // route decides one request; it is on the path of each.
 func (a *app) route(_ context.Context, host string, port uint16) (proxy.Decision, error) {
 	h, err := route.ParseHost(host)
@@ -360,9 +411,10 @@ func (a *app) route(_ context.Context, host string, port uint16) (proxy.Decision
 	case d.Loop:
 		out.Refusal = &proxy.Error{Cause: proxy.CauseLoop}
 	case d.Route == route.Refused:
-		out.Refusal = &proxy.Error{Cause: proxy.CauseUpstreamUnreachable, Detail: "No upstream proxy is set. Set one with --upstream, HTTPS_PROXY or in the settings."}
+		out.Refusal = errNoUpstream
 	case d.Route == route.Proxy:
-		out.Upstream, out.Kerberos, out.Preemptive = p.upstream, p.kerberos, p.preemptive
+		out.Upstream, out.Fallbacks = p.upstreams[0], p.upstreams[1:]
+		out.Kerberos, out.Preemptive = p.kerberos, p.preemptive
 	}
 	return out, nil
 }

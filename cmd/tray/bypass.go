@@ -64,13 +64,19 @@ func (c *cli) cmdBypass(ctx context.Context) *cobra.Command {
 			}
 			// What is good is kept, what is not is named: a long list is not
 			// lost for one line.
-			entries, bad := checkEntries(route.SplitList(text))
-			if len(entries) > 0 {
-				if err := c.changeBypass(ctx, bypassRequest{Add: entries}); err != nil {
-					return err
-				}
+			entries, bad := checkEntries(route.SplitList(withoutComments(text)))
+			before, err := c.bypass(ctx)
+			if err == nil && len(entries) > 0 {
+				err = c.changeBypass(ctx, bypassRequest{Add: entries})
 			}
-			fmt.Fprintf(c.out, "%d added\n", len(entries))
+			if err != nil {
+				return err
+			}
+			after, err := c.bypass(ctx)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.out, "%d added\n", len(after.Entries)-len(before.Entries))
 			if bad != nil {
 				bad.code = exitFailed
 				return bad
@@ -88,6 +94,16 @@ func (c *cli) cmdBypass(ctx context.Context) *cobra.Command {
 	return cmd
 }
 
+// withoutComments drops what stands behind # on each line of a pasted list.
+func withoutComments(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(strings.TrimRight(line, "\r\n"), "#")
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
 // checkEntries returns the canonical form of the good entries, and one error
 // that names every bad one.
 func checkEntries(entries []string) (good []string, bad *exitError) {
@@ -101,7 +117,7 @@ func checkEntries(entries []string) (good []string, bad *exitError) {
 		good = append(good, canonical)
 	}
 	if len(refused) > 0 {
-		bad = failf(exitUsage, "An entry is one exact host name or address, such as git.corp.example.", "Refused: %s.", strings.Join(refused, "; "))
+		bad = failf(exitUsage, "An entry is one exact host name or address, such as git.corp.example.", "Refused: %s", strings.TrimSuffix(strings.Join(refused, "; "), "?")+map[bool]string{true: "?", false: "."}[strings.HasSuffix(refused[len(refused)-1], "?")])
 	}
 	return good, bad
 }
@@ -110,7 +126,7 @@ func (c *cli) bypass(ctx context.Context) (l bypassList, err error) {
 	err = c.ask(ctx, func(ctx context.Context, cl *control.Client) error { return cl.Get(ctx, "/v1/bypass", nil, &l) })
 	if errors.Is(err, control.ErrNotRunning) {
 		var store *settings.Store
-		if store, err = c.store(nil, nil); err == nil {
+		if store, err = c.readable(); err == nil {
 			l = listBypass(store.Snapshot())
 		}
 	}

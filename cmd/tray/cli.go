@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -50,6 +52,7 @@ type cli struct {
 
 	config, logLevel, logFormat string
 	json                        bool
+	logs                        *logSink // nil until logger is called
 }
 
 func (c *cli) run(ctx context.Context) error {
@@ -69,8 +72,9 @@ func (c *cli) run(ctx context.Context) error {
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.err)
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkLogFlags() }
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return failf(exitUsage, "See: "+cmd.CommandPath()+" --help", "%v.", err)
+		return failf(exitUsage, "See: "+cmd.CommandPath()+" --help", "%s", usageSentence(err))
 	})
 	f := root.PersistentFlags()
 	f.StringVar(&c.config, "config", "", "settings `file` (default: kerbpass/config.toml in your configuration folder)")
@@ -83,16 +87,24 @@ func (c *cli) run(ctx context.Context) error {
 		return c.runProxy(ctx, flags.given(cmd))
 	}
 	for _, add := range []func(context.Context) *cobra.Command{
-		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdEnv, c.cmdExec, c.cmdQuit, c.cmdVersion, c.cmdCompletion,
+		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdEnv, c.cmdExec, c.cmdQuit, c.cmdVersion, c.cmdCompletion,
 	} {
 		root.AddCommand(add(ctx))
 	}
 	err := root.ExecuteContext(ctx)
+	c.logs.close(logFlush)
 	var e *exitError
 	if err != nil && !errors.As(err, &e) && isUsage(err) {
-		return failf(exitUsage, "See: kerbpass --help", "%v.", strings.TrimSuffix(err.Error(), "."))
+		return failf(exitUsage, "See: kerbpass --help", "%s", usageSentence(err))
 	}
 	return err
+}
+
+// usageSentence makes a sentence of what cobra says, without Go's own words.
+func usageSentence(err error) string {
+	text, _, _ := strings.Cut(err.Error(), ": strconv.")
+	text, _, _ = strings.Cut(text, "\n")
+	return strings.ToUpper(text[:1]) + strings.TrimSuffix(text[1:], ".") + "."
 }
 
 // isUsage recognises what cobra itself says about wrong arguments; it has no
@@ -120,20 +132,37 @@ func (c *cli) printJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// logger writes to standard error.
+// checkLogFlags refuses bad values for every command alike.
+func (c *cli) checkLogFlags() error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
+		return failf(exitUsage, "Use debug, info, warn or error.", "The log level %q does not exist.", c.logLevel)
+	}
+	if c.logFormat != "text" && c.logFormat != "json" {
+		return failf(exitUsage, "Use text or json.", "The log format %q does not exist.", c.logFormat)
+	}
+	return nil
+}
+
+// logger writes to standard error, without ever waiting for it. It is made
+// once; run closes it.
 func (c *cli) logger() (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
 		return nil, failf(exitUsage, "Use debug, info, warn or error.", "The log level %q does not exist.", c.logLevel)
 	}
 	opt := &slog.HandlerOptions{Level: level}
+	var handler func(io.Writer) slog.Handler
 	switch c.logFormat {
 	case "text":
-		return slog.New(slog.NewTextHandler(c.err, opt)), nil
+		handler = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, opt) }
 	case "json":
-		return slog.New(slog.NewJSONHandler(c.err, opt)), nil
+		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, opt) }
+	default:
+		return nil, failf(exitUsage, "Use text or json.", "The log format %q does not exist.", c.logFormat)
 	}
-	return nil, failf(exitUsage, "Use text or json.", "The log format %q does not exist.", c.logFormat)
+	c.logs = newLogSink(c.err, handler)
+	return slog.New(handler(c.logs)), nil
 }
 
 // store opens the settings as this call sees them.
@@ -150,6 +179,21 @@ func (c *cli) store(flags map[string]any, log *slog.Logger) (*settings.Store, er
 		Check:        map[string]func(any) error{"bypass.exact": checkExact},
 		SelfUpstream: selfUpstream,
 	})
+}
+
+// readable is store for commands that print what the file says: one that cannot
+// be read is an error and not an empty answer.
+func (c *cli) readable() (*settings.Store, error) {
+	store, err := c.store(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range store.Snapshot().Problems {
+		if p.Source == settings.SourceFile && p.Key == "" && !p.Warning {
+			return nil, failf(exitFailed, "Correct the file, then try again.", "%s", strings.TrimSpace(p.String()))
+		}
+	}
+	return store, nil
 }
 
 func checkExact(v any) error {
@@ -208,6 +252,12 @@ func (c *cli) ask(ctx context.Context, f func(ctx context.Context, cl *control.C
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	if c.config != "" {
+		// A file named on the command line must be the one that is meant.
+		if err := c.sameConfig(ctx, cl); err != nil {
+			return err
+		}
+	}
 	err = f(ctx, cl)
 	var remote *control.RemoteError
 	if errors.As(err, &remote) {
@@ -218,6 +268,27 @@ func (c *cli) ask(ctx context.Context, f func(ctx context.Context, cl *control.C
 		return &exitError{code, remote.Message, remote.Hint}
 	}
 	return err
+}
+
+// sameConfig refuses to talk to a helper that uses another settings file than
+// the one the user named.
+func (c *cli) sameConfig(ctx context.Context, cl *control.Client) error {
+	var r struct {
+		Config string `json:"config"`
+	}
+	if err := cl.Get(ctx, "/v1/config", nil, &r); err != nil {
+		return err
+	}
+	mine, err := filepath.Abs(c.config)
+	if err != nil {
+		return err
+	}
+	a, errA := os.Stat(mine)
+	b, errB := os.Stat(r.Config)
+	if mine == r.Config || errA == nil && errB == nil && os.SameFile(a, b) {
+		return nil
+	}
+	return failf(exitFailed, "Leave out --config, or end the helper first: kerbpass quit", "The running helper uses another settings file, %s.", r.Config)
 }
 
 func notRunning() *exitError {

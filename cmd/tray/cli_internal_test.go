@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,7 +46,10 @@ func (u *user) run(args ...string) (out, errs string, code int) {
 		args: append([]string{"--config", u.config()}, args...), in: strings.NewReader(""), out: &stdout, err: &stderr,
 		lookupEnv: func(k string) (string, bool) { v, ok := u.env[k]; return v, ok },
 	}
-	err := c.run(u.t.Context())
+	// None of these may take long; one that starts a helper by mistake ends.
+	ctx, stop := context.WithTimeout(u.t.Context(), 20*time.Second)
+	defer stop()
+	err := c.run(ctx)
 	var e *exitError
 	switch {
 	case errors.As(err, &e):
@@ -256,7 +261,7 @@ func TestWithVars(t *testing.T) {
 	}
 }
 
-func TestTokenErrorsHaveTheirCause(t *testing.T) {
+func TestJ1TokenErrorsHaveTheirCause(t *testing.T) {
 	for err, want := range map[error]proxy.Cause{
 		ticket.ErrNoTicket: "no_ticket", ticket.ErrExpired: "ticket_expired", ticket.ErrKDCUnreachable: "kdc_unreachable", ticket.ErrSPNUnknown: "spn_unknown",
 		ticket.ErrClockSkew: "clock_skew", ticket.ErrCache: "no_ticket", errors.ErrUnsupported: "kerberos_unavailable", errors.New("boom"): "internal",
@@ -268,7 +273,7 @@ func TestTokenErrorsHaveTheirCause(t *testing.T) {
 	}
 }
 
-func TestServicePrincipal(t *testing.T) {
+func TestC4ServicePrincipal(t *testing.T) {
 	for _, tt := range []struct{ host, override, want string }{
 		{"Proxy.Corp.Example", "", "HTTP/proxy.corp.example"},
 		{"proxy.corp.example.", "", "HTTP/proxy.corp.example"},
@@ -283,7 +288,7 @@ func TestServicePrincipal(t *testing.T) {
 	}
 }
 
-func TestUpstreamThatIsOurselves(t *testing.T) {
+func TestA8UpstreamThatIsOurselves(t *testing.T) {
 	for url, want := range map[string]bool{
 		"http://127.0.0.1:5372": true, "http://localhost:5372": true, "http://[::1]:5372": true, "http://0.0.0.0:5372": true, "http://x.localhost:5372": true,
 		"http://127.0.0.1:3128": false, "http://proxy.corp.example:5372": false, "http://10.0.0.1:5372": false,
@@ -377,5 +382,86 @@ func TestPortInUseNamesItsOwner(t *testing.T) {
 	_, errs, code := u.run("run", "--listen", net.server.Addr().String())
 	if code != 1 || !strings.Contains(errs, "is in use by ") || !strings.Contains(errs, "(process ") {
 		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// What keeps requests from getting through the upstream shows in status, and
+// goes when one gets through.
+func TestStatusSeesABrokenPath(t *testing.T) {
+	testenv.NoLeaks(t)
+	network := newDialled(t)
+	var down atomic.Bool
+	a := startApp(t, "[access]\nsame_user_only = false\n", map[string]any{"upstream": []string{"http://up.test:3128"}, "kerberos.enabled": false},
+		appConfig{dial: func(ctx context.Context, n, addr string) (net.Conn, error) {
+			if down.Load() {
+				return nil, &net.DNSError{Err: "no such host", Name: "up.test", IsNotFound: true}
+			}
+			return network.dial(ctx, n, addr)
+		}})
+	get := func() int { return ask(t, a.addrs()[0], "CONNECT", "a.test:443", "a.test:443") }
+	code := func() (int, string) {
+		r := a.report(t.Context())
+		text := r.text(time.Now())
+		return r.healthCode(), text
+	}
+	if get(); a.state.path != nil {
+		t.Errorf("after success: %v", a.state.path)
+	}
+	if c, text := code(); c != 0 {
+		t.Errorf("healthy: exit code %d\n%s", c, text)
+	}
+	down.Store(true)
+	get()
+	if c, text := code(); c != exitPathBroken || !strings.Contains(text, "cannot be resolved") {
+		t.Errorf("upstream without an address: exit code %d\n%s", c, text)
+	}
+	down.Store(false)
+	get()
+	if c, text := code(); c != 0 {
+		t.Errorf("mended: exit code %d\n%s", c, text)
+	}
+}
+
+func TestAnotherConfigIsNotSilentlyIgnored(t *testing.T) {
+	testenv.NoLeaks(t)
+	u := newUser(t)
+	u.write("")
+	t.Setenv("KRB5CCNAME", "FILE:"+filepath.Join(u.home, "none"))
+	path, err := control.Path(func(k string) (string, bool) { v, ok := u.env[k]; return v, ok })
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := control.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startApp(t, "", nil, appConfig{control: l}) // with a file of its own
+	for _, args := range [][]string{{"bypass", "add", "a.test"}, {"bypass", "list"}, {"status"}, {"kerberos", "off"}} {
+		if _, errs, code := u.run(args...); code != 1 || !strings.Contains(errs, "another settings file") {
+			t.Errorf("%v: exit code %d, %q", args, code, errs)
+		}
+	}
+	if text, _ := os.ReadFile(u.config()); len(text) != 0 {
+		t.Errorf("the file was written: %q", text)
+	}
+}
+
+func TestImportCountsWhatIsNew(t *testing.T) {
+	u := newUser(t)
+	if out, errs, code := u.run("bypass", "import", "# ours\na.example, b.example # and his\nA.example."); code != 0 || out != "2 added\n" {
+		t.Errorf("got %d %q %q", code, out, errs)
+	}
+	if out, _, _ := u.run("bypass", "import", "a.example,c.example"); out != "1 added\n" {
+		t.Errorf("again: %q", out)
+	}
+}
+
+func TestBrokenFileIsAnErrorForFacts(t *testing.T) {
+	u := newUser(t)
+	u.write("exact = =\n")
+	for _, args := range [][]string{{"bypass", "list"}, {"kerberos", "status"}, {"env"}} {
+		if out, errs, code := u.run(args...); code != 1 || !strings.Contains(errs, "config.toml:1:") || out != "" {
+			t.Errorf("%v: exit code %d, %q %q", args, code, out, errs)
+		}
 	}
 }

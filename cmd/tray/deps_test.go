@@ -38,6 +38,7 @@ var confined = map[string]struct {
 	"github.com/fsnotify/fsnotify":   {[]string{"internal/settings"}, "notices that the settings file was changed"},
 	"github.com/ebitengine/purego":   {[]string{"internal/ticket/gss"}, "calls the system's Kerberos library without cgo"},
 	"github.com/jcmturner/gokrb5/v8": {[]string{"internal/ticket/krb5", "internal/demo/realm"}, "Kerberos where the system has no library; the demo's KDC"},
+	"github.com/godbus/dbus/v5":      {[]string{"internal/netwatch"}, "hears from systemd-logind that the machine woke up"},
 	"golang.org/x/sys":               {[]string{"internal/peer"}, "netlink and peer credentials"},
 	"golang.org/x/net":               {[]string{"internal/route"}, "IDNA, so that names compare as they are resolved"},
 }

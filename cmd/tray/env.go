@@ -30,7 +30,7 @@ func proxyVars(addr string) (vars [][2]string) {
 func (c *cli) cmdEnv(ctx context.Context) *cobra.Command {
 	var shell string
 	var unset bool
-	cmd := &cobra.Command{
+	cmd := c.addJSON(&cobra.Command{
 		Use: "env", Short: "Print the settings that send other programs through Kerbpass", Args: cobra.NoArgs,
 		Example: "  eval \"$(kerbpass env)\"\n  kerbpass env --shell fish | source\n  kerbpass env --shell powershell | Invoke-Expression",
 		RunE: func(*cobra.Command, []string) error {
@@ -40,6 +40,13 @@ func (c *cli) cmdEnv(ctx context.Context) *cobra.Command {
 			}
 			if shell == "" {
 				shell = c.defaultShell()
+			}
+			if c.json {
+				vars := map[string]string{}
+				for _, v := range proxyVars(addr) {
+					vars[v[0]] = v[1]
+				}
+				return c.printJSON(vars)
 			}
 			text, err := renderEnv(shell, addr, unset)
 			if err != nil {
@@ -51,7 +58,8 @@ func (c *cli) cmdEnv(ctx context.Context) *cobra.Command {
 			}
 			return nil
 		},
-	}
+	})
+	cmd.RegisterFlagCompletionFunc("shell", cobra.FixedCompletions([]string{"sh", "fish", "powershell", "cmd", "jvm", "dotenv"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringVar(&shell, "shell", "", "sh, fish, powershell, cmd, jvm or dotenv (default: your shell)")
 	cmd.Flags().BoolVar(&unset, "unset", false, "print what takes the settings back")
 	return cmd
@@ -75,7 +83,7 @@ func (c *cli) listenAddr(ctx context.Context) (addr string, running bool, err er
 	listen := r.Proxy.Listen
 	running = err == nil
 	if errors.Is(err, control.ErrNotRunning) {
-		store, e := c.store(nil, nil)
+		store, e := c.readable()
 		if e != nil {
 			return "", false, e
 		}
@@ -104,7 +112,7 @@ func renderEnv(shell, addr string, unset bool) (string, error) {
 		}
 	}
 	switch shell {
-	case "sh":
+	case "sh", "bash", "zsh", "dash", "ksh":
 		each("export %s='%s'", "unset %s")
 	case "fish":
 		each("set -gx %s '%s'", "set -e %s")

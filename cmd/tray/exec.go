@@ -38,9 +38,9 @@ func lookProgram(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	switch {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrNotExist):
-		return "", failf(127, "", "%s: no such program.", name)
+		return "", failf(127, "Check its name, or give its full path.", "There is no program %s.", name)
 	case err != nil:
-		return "", failf(126, "", "%s: %v.", name, err)
+		return "", failf(126, "Check that it is a program you may run.", "%s cannot be run: %v.", name, errors.Unwrap(err))
 	}
 	return path, nil
 }

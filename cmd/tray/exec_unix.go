@@ -14,5 +14,5 @@ func execProgram(_ context.Context, args, env []string) error {
 	if err != nil {
 		return err
 	}
-	return failf(126, "", "%s: %v.", args[0], syscall.Exec(path, args, env))
+	return failf(126, "Check that it is a program for this system.", "%s cannot be run: %v.", args[0], syscall.Exec(path, args, env))
 }

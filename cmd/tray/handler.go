@@ -26,6 +26,9 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		control.WriteJSON(w, a.report(r.Context()))
 	})
+	mux.HandleFunc("GET /v1/config", func(w http.ResponseWriter, r *http.Request) {
+		control.WriteJSON(w, map[string]string{"config": a.cfg.store.Path()})
+	})
 	mux.HandleFunc("GET /v1/why", func(w http.ResponseWriter, r *http.Request) {
 		answer, err := explain(a.now.Load().table, r.URL.Query().Get("target"))
 		if err != nil {
@@ -49,6 +52,7 @@ func (a *app) handler() http.Handler {
 			writeResult(w, editBypass(a.cfg.store, req))
 		}
 	})
+	mux.HandleFunc("GET /v1/activity", a.serveActivity)
 	mux.HandleFunc("POST /v1/quit", func(w http.ResponseWriter, r *http.Request) {
 		control.WriteJSON(w, struct{}{})
 		a.log.Info("quit was asked for")
@@ -94,8 +98,10 @@ func settingsError(err error) error {
 	if err == nil {
 		return nil
 	}
-	hint := ""
+	hint := "Check the permissions of the file and its folder."
 	switch {
+	case errors.Is(err, settings.ErrInvalid):
+		hint = "See: kerbpass --help"
 	case errors.Is(err, settings.ErrLocked):
 		hint = "Change it where it is set."
 	case errors.Is(err, settings.ErrBroken), errors.Is(err, settings.ErrByHand):

@@ -20,7 +20,7 @@ func main() { os.Exit(realMain()) }
 
 // realMain returns instead of exiting, so that deferred clean-up runs.
 func realMain() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	c := &cli{args: os.Args[1:], lookupEnv: os.LookupEnv, in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	err := c.run(ctx)

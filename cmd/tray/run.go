@@ -82,7 +82,7 @@ func (c *cli) runProxy(ctx context.Context, flags runFlags) error {
 		return failf(0, "See: kerbpass status", "Kerbpass is already running for this user.")
 	}
 	if err != nil {
-		return failf(exitFailed, "", "The control channel cannot be opened: %v.", err)
+		return failf(exitFailed, "Check the folder named, or set XDG_RUNTIME_DIR to a folder of your own.", "The control channel cannot be opened: %v.", err)
 	}
 	a, err := newApp(appConfig{store: store, log: log, control: l})
 	if err != nil {
@@ -98,7 +98,7 @@ func (c *cli) runProxy(ctx context.Context, flags runFlags) error {
 func flagProblem(snap *settings.Snapshot) error {
 	for _, p := range snap.Problems {
 		if p.Source == settings.SourceFlag && !p.Warning && p.Key != "bypass.exact" && p.Key != "no_proxy" {
-			return failf(exitUsage, p.Hint, "%s.", strings.TrimSuffix(p.Text, "."))
+			return failf(exitUsage, "See: kerbpass run --help", "%s.", strings.TrimSuffix(p.Text, "."))
 		}
 	}
 	return nil

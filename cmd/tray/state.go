@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
 
+	"kerbpass/internal/peer"
 	"kerbpass/internal/proxy"
 	"kerbpass/internal/settings"
 	"kerbpass/internal/ticket"
@@ -19,6 +22,7 @@ type report struct {
 	Ticket   ticketReport                  `json:"ticket"`
 	Tickets  []cacheReport                 `json:"tickets"`
 	Proxy    proxyReport                   `json:"proxy"`
+	Config   string                        `json:"config"`
 	Settings map[string]settings.Described `json:"settings"`
 	Problems []problem                     `json:"problems"`
 }
@@ -78,17 +82,25 @@ type problem struct {
 // state takes in what the proxy reports. It is its Observer, so every method
 // returns at once.
 type state struct {
-	app *app
+	app     *app
+	clients *clients
 
 	mu   sync.Mutex // guards what follows
 	last proxy.AuthEvent
-	warn proxy.Cause // the cause that was logged last and has not ended
+	warn proxy.Cause  // the cause that was logged last and has not ended
+	path *proxy.Error // why the last request to the upstream got no further; nil: it did
 }
 
-func newState(a *app) *state { return &state{app: a} }
+func newState(a *app) *state {
+	return &state{app: a, clients: newClients(func(local, remote netip.AddrPort) (peer.Identity, error) {
+		return a.now.Load().peers.Identify(local, remote)
+	})}
+}
 
 // Request implements [proxy.Observer].
 func (s *state) Request(e proxy.Event) {
+	s.clients.add(entryOf(e), e.Remote)
+	s.judgePath(e)
 	log := s.app.log
 	attrs := []any{"method", e.Method, "host", e.Host, "port", e.Port, "route", string(e.Route), "rule", e.Rule, "entry", e.Entry,
 		"status", e.Status, "up", e.Up, "down", e.Down, "ms", e.Took.Milliseconds()}
@@ -97,6 +109,29 @@ func (s *state) Request(e proxy.Event) {
 		return
 	}
 	log.Debug("request", attrs...)
+}
+
+// pathCauses are those that tell of the way to and through the upstream, not of
+// one request.
+var pathCauses = map[proxy.Cause]bool{
+	proxy.CauseNegotiateNotOffered: true, proxy.CauseNTLM: true, proxy.CauseKerberosOff: true, proxy.CauseKerberosUnavailable: true,
+	proxy.CauseUpstreamUnreachable: true, proxy.CauseUpstreamUnresolved: true, proxy.CauseUpstreamTLS: true, proxy.CauseUpstreamNotAllowed: true,
+	proxy.CauseNoTicket: true, proxy.CauseTicketExpired: true, proxy.CauseKDCUnreachable: true, proxy.CauseSPNUnknown: true,
+	proxy.CauseClockSkew: true, proxy.CauseTokenRefused: true, proxy.CauseTokenTooLarge: true, proxy.CauseLoop: true,
+}
+
+// judgePath remembers whether the last request through the upstream got there.
+func (s *state) judgePath(e proxy.Event) {
+	if e.Route != proxy.RouteProxy || e.Cause != "" && !pathCauses[e.Cause] {
+		return
+	}
+	var why *proxy.Error
+	if e.Cause != "" && !errors.As(e.Err, &why) {
+		why = &proxy.Error{Cause: e.Cause}
+	}
+	s.mu.Lock()
+	s.path = why
+	s.mu.Unlock()
 }
 
 // Authenticated implements [proxy.Observer]. A failure that goes on is logged
@@ -120,18 +155,18 @@ func (s *state) Authenticated(e proxy.AuthEvent) {
 func (a *app) report(ctx context.Context) report {
 	snap := a.cfg.store.Snapshot()
 	p := a.now.Load()
-	r := baseReport(ctx, a.tickets.cur.Load(), snap)
+	r := baseReport(ctx, a.tickets.cur.Load(), snap, a.cfg.store.Path())
 	r.Proxy.State, r.Proxy.Listen, r.Proxy.Open = "listening", a.addrs(), a.proxy.Open()
 	a.state.mu.Lock()
-	last := a.state.last
+	last, path := a.state.last, a.state.path
 	a.state.mu.Unlock()
 	if last.Result != "" {
 		spn, _ := servicePrincipal(ctx, last.Upstream, p.spn, "off")
 		r.Proxy.LastAuth = authReport{utc(last.Time), last.Result, last.Cause, spn, last.TokenBytes}
 	}
-	if c := last.Cause; c != "" && !r.has(c) && p.kerberos {
-		text, hint, _ := c.Explain()
-		r.Problems = append(r.Problems, problem{c, text, hint})
+	if path != nil && !r.has(path.Cause) {
+		text, hint, _ := path.Cause.Explain()
+		r.Problems = append(r.Problems, problem{path.Cause, strings.TrimSpace(text + " " + path.Detail), hint})
 	}
 	return r
 }
@@ -146,7 +181,7 @@ func (r *report) has(c proxy.Cause) bool {
 }
 
 // baseReport is what can be said without a running proxy.
-func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot) report {
+func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, config string) report {
 	t := cur.snapshot(ctx)
 	st := t.Status
 	r := report{
@@ -156,6 +191,7 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot) repo
 		Tickets: []cacheReport{},
 		Proxy: proxyReport{State: "not_running", Listen: snap.Listen, Kerberos: snap.KerberosEnabled,
 			UpstreamSource: upstreamSource(snap), LastAuth: authReport{Result: proxy.AuthNone}},
+		Config:   config,
 		Settings: snap.Describe(),
 		Problems: []problem{},
 	}
@@ -199,8 +235,11 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot) repo
 	}
 	for _, p := range snap.Problems {
 		where := ""
-		if p.File != "" {
+		switch {
+		case p.Line > 0:
 			where = fmt.Sprintf("%s:%d:%d: ", p.File, p.Line, p.Column)
+		case p.File != "":
+			where = p.File + ": "
 		}
 		r.Problems = append(r.Problems, problem{proxy.CauseInternal, where + p.Text, p.Hint})
 	}
@@ -225,10 +264,13 @@ func (r *report) healthCode() int {
 	switch {
 	case r.Proxy.State != "listening":
 		return exitNotRunning
-	case r.Ticket.State != ticket.StateValid && r.Ticket.State != ticket.StateExpiring:
+	case r.Proxy.Kerberos && r.Ticket.State != ticket.StateValid && r.Ticket.State != ticket.StateExpiring:
 		return exitNoTicket
-	case r.Proxy.Upstream == "", r.Proxy.LastAuth.Result == proxy.AuthRefused, r.Proxy.LastAuth.Result == proxy.AuthFailed:
-		return exitPathBroken
+	}
+	for _, p := range r.Problems {
+		if pathCauses[p.Cause] {
+			return exitPathBroken
+		}
 	}
 	return 0
 }

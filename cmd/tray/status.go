@@ -59,7 +59,7 @@ func (c *cli) localReport(ctx context.Context) (report, error) {
 	cur := openTickets(snap.KerberosCache, snap.KerberosRemindBefore, slog.New(slog.DiscardHandler), func(ticket.Snapshot) {})
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return baseReport(ctx, cur, snap), nil
+	return baseReport(ctx, cur, snap, store.Path()), nil
 }
 
 func (c *cli) cmdKerberos(ctx context.Context) *cobra.Command {
@@ -97,7 +97,7 @@ func (c *cli) kerberosStatus(ctx context.Context) error {
 	missing := errors.Is(err, control.ErrNotRunning)
 	if missing {
 		var store *settings.Store
-		if store, err = c.store(nil, nil); err == nil {
+		if store, err = c.readable(); err == nil {
 			snap := store.Snapshot()
 			r.Proxy.Kerberos, r.Settings = snap.KerberosEnabled, snap.Describe()
 		}

@@ -105,6 +105,13 @@ func (t *tickets) run(ctx context.Context) error {
 	return nil
 }
 
+// forget drops what is remembered about KDCs that did not answer.
+func (t *tickets) forget() {
+	if cur := t.cur.Load(); cur.Manager != nil {
+		cur.Forget()
+	}
+}
+
 // snapshot reads the ticket in use.
 func (c *current) snapshot(ctx context.Context) ticket.Snapshot {
 	if c.Manager == nil {

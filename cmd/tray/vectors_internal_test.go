@@ -130,7 +130,7 @@ func ask(t *testing.T, addr, method, target, host string) int {
 // What the exact list decides is what is dialled, for plain requests and
 // CONNECT alike: every vector goes through the real parser, the real lists and
 // the real dial (A6, I1 to I3).
-func TestVectorsDecisionIsTheDial(t *testing.T) {
+func TestI3VectorsDecisionIsTheDial(t *testing.T) {
 	testenv.NoLeaks(t)
 	const direct, proxied, refused = "direct", "proxied", "refused"
 	for _, tt := range []struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -167,9 +168,12 @@ func splitTarget(target string) (host string, port uint16, err error) {
 			rest = r
 		}
 	}
+	if a, err := netip.ParseAddr(rest); err == nil && a.Is6() {
+		return rest, def, nil // as people type it; a request needs brackets
+	}
 	host, port, err = proxy.SplitAuthority(rest)
 	if err != nil {
-		return "", 0, failf(exitUsage, "Give a URL, or a host with or without a port. An IPv6 address needs brackets.", "%q is not understood: %v.", redactURL(target), err)
+		return "", 0, failf(exitUsage, "Give a URL, or a host with or without a port. An IPv6 address with a port needs brackets.", "The target is not understood: %v.", err)
 	}
 	if port == 0 {
 		port = def
