@@ -62,10 +62,6 @@ func (c *cli) run(ctx context.Context) error {
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			fmt.Fprintln(c.err, "This version has no tray yet; running as \"kerbpass run\".")
-			return c.runProxy(ctx, runFlags{})
-		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(c.args)
@@ -147,19 +143,17 @@ func (c *cli) checkLogFlags() error {
 // logger writes to standard error, without ever waiting for it. It is made
 // once; run closes it.
 func (c *cli) logger() (*slog.Logger, error) {
+	if err := c.checkLogFlags(); err != nil {
+		return nil, err
+	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
-		return nil, failf(exitUsage, "Use debug, info, warn or error.", "The log level %q does not exist.", c.logLevel)
+		return nil, err
 	}
 	opt := &slog.HandlerOptions{Level: level}
-	var handler func(io.Writer) slog.Handler
-	switch c.logFormat {
-	case "text":
-		handler = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, opt) }
-	case "json":
+	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, opt) }
+	if c.logFormat == "json" {
 		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, opt) }
-	default:
-		return nil, failf(exitUsage, "Use text or json.", "The log format %q does not exist.", c.logFormat)
 	}
 	c.logs = newLogSink(c.err, handler)
 	return slog.New(handler(c.logs)), nil

@@ -23,6 +23,7 @@ import (
 
 	"kerbpass/internal/proxy/proxytest"
 	"kerbpass/internal/testenv"
+	"kerbpass/internal/ticket/tickettest"
 )
 
 // TestSoak puts mixed load on one helper while everything around it changes:
@@ -316,3 +317,52 @@ func TestWorldNetworkChange(t *testing.T) {
 	}
 	h.want("200", "", web)
 }
+
+// Out of file descriptors: what is open goes on, what is too much is told so,
+// and afterwards all is as before.
+func TestWorldFileLimit(t *testing.T) {
+	origin := proxytest.Serve(t, func(c *proxytest.Conn) { io.Copy(c.Conn, c.R) })
+	w := &world{hosts: "/etc/hosts", kdc: tickettest.StartKDC(t)}
+	h := start(t, setup{world: w, cache: fileCache(t), prefix: []string{"sh", "-c", `ulimit -n 120 && exec "$@"`, "sh"}, args: []string{"--upstream", "http://localhost:1", "--kerberos=false"}})
+	connect := "CONNECT " + origin.Addr + " HTTP/1.1\r\nHost: x\r\n\r\n"
+	var held []*proxytest.Client
+	refused := 0
+	for range 200 {
+		c := proxytest.Dial(t, h.addr)
+		switch resp, _ := c.Do("CONNECT", connect); resp.StatusCode {
+		case 200:
+			held = append(held, c)
+		case 503:
+			refused++
+			c.Close()
+		default:
+			t.Fatalf("got %d %s", resp.StatusCode, proxytest.Cause(resp))
+		}
+	}
+	if len(held) < 8 || refused == 0 {
+		t.Errorf("%d tunnels are held, %d were refused", len(held), refused)
+	}
+	for i, c := range held {
+		io.WriteString(c, "ping")
+		buf := make([]byte, 4)
+		if _, err := io.ReadFull(c.R, buf); err != nil || string(buf) != "ping" {
+			t.Errorf("tunnel %d is dead: %q %v", i, buf, err)
+		}
+	}
+	if _, code := h.kerbpass("status"); code == exitNotRunningCode {
+		t.Error("the control channel does not answer")
+	}
+	for _, c := range held {
+		c.Close()
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if resp, _ := proxytest.Dial(t, h.addr).Do("CONNECT", connect); resp.StatusCode == 200 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no recovery")
+		}
+	}
+}
+
+const exitNotRunningCode = 4
