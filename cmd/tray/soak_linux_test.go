@@ -167,7 +167,7 @@ while time.time() < end:
 	var first usage
 	for i := 0; ctx.Err() == nil; i++ {
 		pause(ctx, step)
-		switch i % 7 {
+		switch i % 8 {
 		case 0:
 			w.squid.Stop()
 			pause(ctx, step/4)
@@ -191,7 +191,11 @@ while time.time() < end:
 		case 5:
 			h.kerbpass("bypass", "add", "notgit.world.test")
 			h.kerbpass("bypass", "remove", "notgit.world.test")
-		case 6:
+		case 6: // the network changes
+			exec.Command("ip", "address", "add", "127.9.9.8/32", "dev", "lo").Run()
+			pause(ctx, step/4)
+			exec.Command("ip", "address", "del", "127.9.9.8/32", "dev", "lo").Run()
+		case 7:
 			if first.files == 0 {
 				first = measure(t, h.cmd.Process.Pid)
 			}
@@ -212,7 +216,7 @@ while time.time() < end:
 			t.Fatal("no way out after the soak")
 		}
 	}
-	for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+	for deadline := time.Now().Add(120 * time.Second); ; time.Sleep(500 * time.Millisecond) {
 		last := measure(t, h.cmd.Process.Pid)
 		if last.files < 40 && last.kib < 80<<10 {
 			t.Logf("descriptors %d, threads %d, resident %d KiB (first looked at: %+v)", last.files, last.threads, last.kib, first)
@@ -366,3 +370,64 @@ func TestWorldFileLimit(t *testing.T) {
 }
 
 const exitNotRunningCode = 4
+
+// Five hundred clients at once while the upstream is ended fifty times: every
+// answer belongs to its request, nothing hangs, and nothing needs a restart.
+func TestWorldManyClientsAndFiftyRestarts(t *testing.T) {
+	w := newWorld(t, proxytest.SquidConfig{})
+	w.origin.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(rw, "%s %s", r.Method, r.URL.Path)
+	})
+	cache := fileCache(t)
+	w.kdc.Kinit(t, "alice", cache)
+	h := start(t, setup{world: w, cache: cache, args: w.upstream("localhost"), level: "info"})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var good, failed atomic.Int64
+	var wg sync.WaitGroup
+	for n := range 500 {
+		wg.Go(func() {
+			tr := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: h.addr}), MaxIdleConnsPerHost: 1}
+			defer tr.CloseIdleConnections()
+			for i := 0; ctx.Err() == nil; i++ {
+				path := fmt.Sprintf("%d-%d", n, i)
+				rctx, stop := context.WithTimeout(context.Background(), 60*time.Second)
+				req, _ := http.NewRequestWithContext(rctx, "GET", w.url("web.world.test")+path, nil)
+				resp, err := tr.RoundTrip(req)
+				if err != nil {
+					if rctx.Err() != nil {
+						t.Errorf("%s hung", path)
+					}
+					failed.Add(1)
+				} else {
+					body, err := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					switch {
+					case resp.StatusCode == 200 && err == nil && string(body) != "GET /"+path:
+						t.Errorf("asked for %s, got %q", path, body)
+					case resp.StatusCode == 200 && err == nil:
+						good.Add(1)
+					case err == nil && resp.StatusCode != 502 && resp.StatusCode != 503 && resp.StatusCode != 504:
+						t.Errorf("%s: got %d", path, resp.StatusCode)
+					default:
+						failed.Add(1)
+					}
+				}
+				stop()
+				pause(ctx, 400*time.Millisecond) // or the clients leave Squid no time to start
+			}
+		})
+	}
+	for range 50 {
+		w.squid.Kill()
+		w.squid.Start()
+		pause(ctx, 150*time.Millisecond)
+	}
+	cancel()
+	wg.Wait()
+	t.Logf("%d answers were right, %d requests failed", good.Load(), failed.Load())
+	if good.Load() < 1000 {
+		t.Errorf("only %d answers", good.Load())
+	}
+	h.want("200", "", w.url("web.world.test"))
+}

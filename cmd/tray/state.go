@@ -143,7 +143,15 @@ func (s *state) Authenticated(e proxy.AuthEvent) {
 	if e.Cause != s.warn {
 		switch {
 		case e.Cause != "":
-			s.app.log.Warn("authentication at the upstream fails", "upstream", e.Upstream.URL, "cause", string(e.Cause), "token_bytes", e.TokenBytes)
+			attrs := []any{"upstream", e.Upstream.URL, "cause", string(e.Cause)}
+			if e.TokenBytes > 0 {
+				spn, _ := servicePrincipal(context.Background(), e.Upstream, s.app.now.Load().spn, "off")
+				attrs = append(attrs, "spn", spn, "token_bytes", e.TokenBytes)
+			}
+			if !e.Date.IsZero() {
+				attrs = append(attrs, "clock_difference", time.Since(e.Date).Round(time.Second))
+			}
+			s.app.log.Warn("authentication at the upstream fails", attrs...)
 		default:
 			s.app.log.Info("authentication at the upstream works again", "upstream", e.Upstream.URL)
 		}

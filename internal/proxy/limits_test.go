@@ -130,3 +130,25 @@ func TestEarlyAnswerToALargeUpload(t *testing.T) {
 	c.Close()
 	<-sending
 }
+
+// Idle connections that the other side has closed, or that nobody needs any
+// more, do not keep their files.
+func TestIdleConnectionsAreSwept(t *testing.T) {
+	pt.Leaks(t)
+	ended := make(chan struct{}, 2)
+	up := pt.Serve(t, func(c *pt.Conn) {
+		if _, err := c.ReadHead(); err != nil {
+			return
+		}
+		c.Send(pt.OK)
+		io.Copy(io.Discard, c.R) // until the proxy closes
+		ended <- struct{}{}
+	})
+	_, addr := pt.Start(t, proxy.Config{Router: pt.Direct(), PoolIdle: 400 * time.Millisecond})
+	pt.Dial(t, addr).Get("http://" + up.Addr + "/")
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Error("an idle connection is kept for ever")
+	}
+}

@@ -40,9 +40,11 @@ type request struct {
 	maxFwd   int // Max-Forwards, -1: none
 }
 
+// idempotent reports whether the request may be sent again after a connection
+// that died without an answer. A tunnel that nobody has used counts.
 func (r *request) idempotent() bool {
 	switch r.method {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "CONNECT":
 		return true
 	}
 	return false

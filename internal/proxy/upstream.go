@@ -192,37 +192,42 @@ func (s *Server) put(u *upConn) {
 	p.idle[u.key] = append(p.idle[u.key], u)
 	p.n++
 	if p.timer == nil {
-		p.timer = time.AfterFunc(s.cfg.PoolIdle, func() { p.sweep(s.cfg.PoolIdle) })
+		p.timer = time.AfterFunc(s.cfg.PoolIdle/sweeps, func() { p.sweep(s.cfg.PoolIdle) })
 	}
 	p.mu.Unlock()
 }
 
-// sweep closes what has been idle too long; the timer runs only while there is
-// something to sweep.
+// sweep closes what has been idle too long, or has been closed by the other
+// side; the timer runs only while there is something to sweep.
 func (p *pool) sweep(limit time.Duration) {
 	p.mu.Lock()
 	var old []*upConn
 	for key, list := range p.idle {
-		cut := 0
-		for cut < len(list) && time.Since(list[cut].since) >= limit {
-			cut++
+		var good []*upConn
+		for _, u := range list {
+			if time.Since(u.since) < limit && alive(u) {
+				good = append(good, u)
+			} else {
+				old = append(old, u)
+			}
 		}
-		old = append(old, list[:cut]...)
-		if list = list[cut:]; len(list) == 0 {
+		if p.idle[key] = good; len(good) == 0 {
 			delete(p.idle, key)
-		} else {
-			p.idle[key] = append([]*upConn(nil), list...)
 		}
 	}
 	p.n -= len(old)
 	if p.timer = nil; p.n > 0 && !p.done {
-		p.timer = time.AfterFunc(limit, func() { p.sweep(limit) })
+		p.timer = time.AfterFunc(limit/sweeps, func() { p.sweep(limit) })
 	}
 	p.mu.Unlock()
 	for _, u := range old {
 		u.Close()
 	}
 }
+
+// sweeps is how often the pool is looked through in the time that a connection
+// may be idle.
+const sweeps = 4
 
 func (p *pool) flush() {
 	p.mu.Lock()

@@ -135,6 +135,12 @@ func (s *Squid) Start() {
 	}
 }
 
+// Kill ends Squid as a crash does.
+func (s *Squid) Kill() {
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+}
+
 // Stop ends Squid and waits until it is gone.
 func (s *Squid) Stop() {
 	if s.cmd.Process == nil || s.cmd.ProcessState != nil {
