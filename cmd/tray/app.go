@@ -65,6 +65,7 @@ type policy struct {
 	anyUser    bool
 	peers      *peer.Checker
 	allow      []string
+	ports      [][2]uint16 // of CONNECT; empty: every one
 }
 
 // newApp opens the listeners and builds the parts; run starts them.
@@ -240,6 +241,9 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 			Self: a.isSelf,
 		},
 	}
+	for _, s := range snap.ConnectPorts {
+		p.ports = append(p.ports, portRange(s))
+	}
 	for _, s := range snap.Upstream {
 		up, err := parseUpstream(s)
 		if err != nil {
@@ -279,6 +283,22 @@ func (a *app) tellProblems(snap *settings.Snapshot) {
 		}
 	}
 	a.told = now
+}
+
+// portRange reads "443" or "8000-8999", already validated by the settings.
+func portRange(s string) (r [2]uint16) {
+	from, to, isRange := strings.Cut(s, "-")
+	if !isRange {
+		to = from
+	}
+	a, _ := strconv.ParseUint(from, 10, 16)
+	b, _ := strconv.ParseUint(to, 10, 16)
+	return [2]uint16{uint16(a), uint16(b)}
+}
+
+// noTunnel reports whether the settings keep tunnels from a port.
+func (p *policy) noTunnel(port uint16) bool {
+	return len(p.ports) > 0 && !slices.ContainsFunc(p.ports, func(r [2]uint16) bool { return r[0] <= port && port <= r[1] })
 }
 
 func (p *policy) upstreamURLs() (all []string) {
@@ -405,7 +425,7 @@ func (a *app) route(_ context.Context, host string, port uint16) (proxy.Decision
 	d := p.table.Decide(h, port)
 	out := proxy.Decision{
 		Route: proxy.Route(d.Route), Rule: string(d.Rule), Entry: d.Entry, Source: d.Source,
-		Host: d.Host.String(), Port: port, Loopback: d.Rule == route.RuleLoopback,
+		Host: d.Host.String(), Port: port, Loopback: d.Rule == route.RuleLoopback, NoTunnel: p.noTunnel(port),
 	}
 	switch {
 	case d.Loop:

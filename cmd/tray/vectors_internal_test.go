@@ -252,6 +252,23 @@ func TestVectorsSuffix(t *testing.T) {
 	}
 }
 
+// The ports of tunnels come from the settings.
+func TestF8PortsFromTheSettings(t *testing.T) {
+	testenv.NoLeaks(t)
+	network := newDialled(t)
+	a := startApp(t, "[access]\nsame_user_only = false\nconnect_ports = [\"443\", \"8000-8999\"]\n", map[string]any{
+		"upstream": []string{"http://up.test:3128"}, "kerberos.enabled": false,
+	}, appConfig{dial: network.dial})
+	for port, want := range map[string]int{"443": 200, "8000": 200, "8999": 200, "9000": 403, "25": 403, "444": 403} {
+		if got := ask(t, a.addrs()[0], "CONNECT", "a.test:"+port, "a.test"); got != want {
+			t.Errorf("port %s: got %d, want %d", port, got, want)
+		}
+	}
+	if got := ask(t, a.addrs()[0], "GET", "http://a.test:25/", "a.test"); got != 200 {
+		t.Errorf("GET on port 25: got %d", got)
+	}
+}
+
 // The demo is the product's smoke test: it must notice whatever is broken.
 func TestDemoNoticesBreakage(t *testing.T) {
 	testenv.NoLeaks(t)

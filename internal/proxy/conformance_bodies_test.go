@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -351,6 +352,33 @@ func waitEvents(t *testing.T, rec *pt.Recorder, n int) []proxy.Event {
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%d events, want %d", len(rec.Events()), n)
+		}
+	}
+}
+
+// The Router limits the ports of CONNECT, direct and proxied alike; other
+// methods are not concerned.
+func TestF8PortPolicy(t *testing.T) {
+	pt.Leaks(t)
+	up := pt.Negotiating(t, func(string) bool { return true })
+	for name, router := range map[string]proxy.RouterFunc{"proxied": pt.Via(up.Addr), "direct": pt.Direct()} {
+		_, addr := pt.Start(t, proxy.Config{Auth: &pt.Auth{}, Router: proxy.RouterFunc(func(ctx context.Context, h string, p uint16) (proxy.Decision, error) {
+			d, err := router(ctx, h, p)
+			d.NoTunnel = p != 443
+			return d, err
+		})})
+		before := up.Conns()
+		resp, body := pt.Dial(t, addr).Do("CONNECT", "CONNECT a.test:25 HTTP/1.1\r\nHost: a\r\n\r\n")
+		if resp.StatusCode != 403 || pt.Cause(resp) != "policy" || !strings.Contains(body, "port 25") || up.Conns() != before {
+			t.Errorf("%s, port 25: got %d %s %q", name, resp.StatusCode, pt.Cause(resp), body)
+		}
+		if name == "proxied" {
+			if resp, _ := pt.Dial(t, addr).Do("CONNECT", "CONNECT a.test:443 HTTP/1.1\r\nHost: a\r\n\r\n"); resp.StatusCode != 200 {
+				t.Errorf("port 443: got %d", resp.StatusCode)
+			}
+			if resp, _ := pt.Dial(t, addr).Do("GET", "GET http://a.test:25/ HTTP/1.1\r\nHost: a\r\n\r\n"); resp.StatusCode != 200 {
+				t.Errorf("GET on port 25: got %d", resp.StatusCode)
+			}
 		}
 	}
 }

@@ -94,6 +94,8 @@ type Decision struct {
 	Fallbacks []*Upstream
 	// Kerberos: the switch is on. Preemptive: do not wait for a 407.
 	Kerberos, Preemptive bool
+	// NoTunnel refuses a CONNECT to this port (RFC 9110 §9.3.6 asks for a limit).
+	NoTunnel bool
 	// Refusal is the error for RouteRefused.
 	Refusal *Error
 }

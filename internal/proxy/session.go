@@ -121,6 +121,8 @@ func (c *session) handle(ctx context.Context, start time.Time) bool {
 			e = &Error{Cause: CausePolicy}
 		}
 		return c.refuse(ev, e, closing)
+	case r.connect && d.NoTunnel:
+		return c.refuse(ev, fail(CausePolicy, nil, "Tunnels to port %d are not allowed here (setting access.connect_ports).", d.Port), closing)
 	case r.looped(c.s.cfg.Name):
 		return c.refuse(ev, &Error{Cause: CauseLoop}, closing)
 	case r.maxFwd == 0 && (r.method == "OPTIONS" || r.method == "TRACE"):

@@ -109,6 +109,9 @@ var table = []setting{
 	{KeyInfo: KeyInfo{Key: "access.allow_users", Kind: KindList, Default: []string{},
 		Doc: "further users whose programs may use the proxy"},
 		field: func(v *Values) any { return &v.AllowUsers }, check: checkEntry},
+	{KeyInfo: KeyInfo{Key: "access.connect_ports", Kind: KindList, Default: []string{},
+		Doc: `ports that tunnels may lead to, such as "443" or "8000-8999"; empty: every port`},
+		field: func(v *Values) any { return &v.ConnectPorts }, check: checkPorts},
 	{KeyInfo: KeyInfo{Key: "ui.notify_valid", Kind: KindBool, Default: false, Doc: "notify when a ticket becomes valid"},
 		field: func(v *Values) any { return &v.NotifyValid }},
 	{KeyInfo: KeyInfo{Key: "ui.notify_expiring", Kind: KindBool, Default: true, Doc: "notify before a ticket ends"},
@@ -329,6 +332,20 @@ func checkEntry(s string) (string, error) {
 		return "", errors.New("the entry is empty: remove it")
 	}
 	return checkText(s)
+}
+
+// checkPorts accepts one port or a range of them.
+func checkPorts(s string) (string, error) {
+	from, to, isRange := strings.Cut(strings.TrimSpace(s), "-")
+	if !isRange {
+		to = from
+	}
+	a, err1 := strconv.ParseUint(from, 10, 16)
+	b, err2 := strconv.ParseUint(to, 10, 16)
+	if err1 != nil || err2 != nil || a == 0 || b < a {
+		return "", fmt.Errorf(`%s is neither a port nor a range of ports: write "443" or "8000-8999"`, shown(s))
+	}
+	return strings.TrimSpace(s), nil
 }
 
 func checkListen(s string) (string, error) {

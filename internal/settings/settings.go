@@ -65,6 +65,7 @@ type Values struct {
 
 	SameUserOnly bool
 	AllowUsers   []string
+	ConnectPorts []string // "443" or "8000-8999"; empty: every port
 
 	NotifyValid    bool
 	NotifyExpiring bool

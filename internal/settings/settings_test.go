@@ -63,7 +63,7 @@ func defaults() settings.Values {
 	return settings.Values{
 		Listen: []string{"127.0.0.1:5372", "[::1]:5372"}, Upstream: []string{}, NoProxy: []string{}, BypassExact: []string{},
 		KerberosEnabled: true, KerberosCanonicalize: "off", KerberosPreemptive: true, KerberosRemindBefore: 30 * time.Minute,
-		KerberosRenew: "auto", SameUserOnly: true, AllowUsers: []string{}, NotifyExpiring: true, NotifyExpired: true,
+		KerberosRenew: "auto", SameUserOnly: true, AllowUsers: []string{}, ConnectPorts: []string{}, NotifyExpiring: true, NotifyExpired: true,
 	}
 }
 
@@ -105,6 +105,7 @@ renew = "ask"
 [access]
 same_user_only = false
 allow_users = ["root"]
+connect_ports = ["443", "8000-8999"]
 
 [ui]
 notify_valid = true
@@ -120,7 +121,7 @@ func TestEverySettingFromTheFile(t *testing.T) {
 		Listen: []string{"127.0.0.1:1"}, Upstream: []string{"http://proxy.corp.example:8080", "https://b.example"}, PAC: "auto",
 		NoProxy: []string{".corp.example"}, BypassExact: []string{"git.corp.example"}, KerberosSPN: "HTTP/other.corp.example",
 		KerberosCanonicalize: "cname", KerberosCache: "FILE:/tmp/x", KerberosRemindBefore: 90 * time.Minute, KerberosRenew: "ask",
-		AllowUsers: []string{"root"}, NotifyValid: true, Language: "de",
+		AllowUsers: []string{"root"}, ConnectPorts: []string{"443", "8000-8999"}, NotifyValid: true, Language: "de",
 	}
 	if !reflect.DeepEqual(snap.Values, want) || len(snap.Problems) != 0 {
 		t.Errorf("got %+v\nwant %+v\nproblems %v", snap.Values, want, snap.Problems)
@@ -389,6 +390,8 @@ func TestProblems(t *testing.T) {
 		{"bypass = { exact = [\"a\", \"\"] }\n", 1, 26, "bypass.exact", "empty", false},
 		{"bypass.exact = [\"*\"]\n", 1, 17, "bypass.exact", "a star", false},
 		{"[access]\nallow_users = [\"\\u0007x\"]\n", 2, 16, "access.allow_users", "control", false},
+		{"[access]\nconnect_ports = [\"https\"]\n", 2, 18, "access.connect_ports", "port", false},
+		{"[access]\nconnect_ports = [\"99-1\"]\n", 2, 18, "access.connect_ports", "port", false},
 		{"bypass = 3\n", 1, 1, "bypass", "is a table", false},
 		{"[[bypass]]\nexact = [\"a\"]\n", 1, 1, "bypass", "list of tables", false},
 		{"[listen]\nx = 1\n", 1, 1, "listen", "a table", false},
