@@ -81,8 +81,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		cancelStop()
 		<-failed
 	}
+	// Connections first: a handler that gives up without a word would be
+	// answered for with 200. (l has been closed, its error is of no use.)
+	_ = srv.Close()
 	cancel()
-	_ = srv.Close() // l has been closed, and its error is of no use any more
 	conns.Wait()
 	return err
 }
