@@ -58,7 +58,7 @@ func TestStampFollowsTheFiles(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	for name, c := range map[string]Config{"library": {Library: "shishi"}, "NUL": {Cache: "FILE:/a\x00b"}} {
+	for name, c := range map[string]Config{"library": {Flavour: "shishi"}, "NUL": {Cache: "FILE:/a\x00b"}} {
 		if _, err := New(c); err == nil {
 			t.Errorf("%s: accepted", name)
 		}

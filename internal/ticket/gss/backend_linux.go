@@ -37,9 +37,9 @@ func New(c Config) (*Backend, error) {
 	if strings.ContainsRune(c.Cache, 0) {
 		return nil, openError("", errors.New("the cache name contains a NUL byte"))
 	}
-	lib, err := load(c.Library)
+	lib, err := load(c.Flavour)
 	if err != nil {
-		return nil, openError(c.Library, err)
+		return nil, openError(c.Flavour, err)
 	}
 	b := &Backend{lib: lib, cache: c.Cache, log: c.Log}
 	if b.log == nil {

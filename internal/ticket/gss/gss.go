@@ -27,9 +27,9 @@ type Config struct {
 	// KCM:, …); "" is the system's default, which KRB5CCNAME decides.
 	Cache string
 
-	// Library is "mit", "heimdal", or "" for MIT and, where that is missing,
+	// Flavour is "mit", "heimdal", or "" for MIT and, where that is missing,
 	// Heimdal. A process uses one of them for its whole life.
-	Library string
+	Flavour string
 
 	Log *slog.Logger // nil discards
 }

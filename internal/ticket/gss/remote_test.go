@@ -52,7 +52,7 @@ var sentinels = []error{ticket.ErrNoTicket, ticket.ErrExpired, ticket.ErrKDCUnre
 	ticket.ErrClockSkew, ticket.ErrCache, errors.ErrUnsupported, context.Canceled}
 
 func serveChild(library string) {
-	b, err := gss.New(gss.Config{Library: library, Cache: os.Getenv(childSwitch + "_CACHE")})
+	b, err := gss.New(gss.Config{Flavour: library, Cache: os.Getenv(childSwitch + "_CACHE")})
 	out := json.NewEncoder(os.Stdout)
 	var mu sync.Mutex
 	answer := func(r reply, err error) {
@@ -100,7 +100,7 @@ func serveChild(library string) {
 			case "stamp":
 				r.Text = b.Stamp()
 			case "second":
-				_, err = gss.New(gss.Config{Library: q.Arg})
+				_, err = gss.New(gss.Config{Flavour: q.Arg})
 			}
 			answer(r, err)
 		}()

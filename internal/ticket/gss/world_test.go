@@ -34,7 +34,7 @@ func needLibrary(t testing.TB, library string) {
 // A place is one kind of cache under one library. Byname says whether the
 // backend is told the name or finds it in KRB5CCNAME.
 type place struct {
-	library, kind string
+	flavour, kind string
 	byName        bool
 }
 
@@ -43,7 +43,7 @@ func (p place) String() string {
 	if p.byName {
 		how = "by name"
 	}
-	return fmt.Sprintf("%s %s %s", p.library, p.kind, how)
+	return fmt.Sprintf("%s %s %s", p.flavour, p.kind, how)
 }
 
 // world is a KDC, a cache, and a backend in a child on it.
@@ -56,7 +56,7 @@ type world struct {
 // begin starts the KDC and, if the place asks for it, KCM.
 func begin(t *testing.T, p place, env ...string) world {
 	t.Helper()
-	needLibrary(t, p.library)
+	needLibrary(t, p.flavour)
 	var opts []tickettest.KDCOption
 	if p.kind == "KCM" {
 		opts = append(opts, tickettest.WithLibdefaults("kcm_socket = "+tickettest.StartKCM(t)))
@@ -80,9 +80,9 @@ func begin(t *testing.T, p place, env ...string) world {
 		w.cache = "KCM:"
 	}
 	if p.byName {
-		w.child = startChild(t, p.library, w.cache, w.Env(env...))
+		w.child = startChild(t, p.flavour, w.cache, w.Env(env...))
 	} else {
-		w.child = startChild(t, p.library, "", w.Env(append(env, "KRB5CCNAME="+w.cache)...))
+		w.child = startChild(t, p.flavour, "", w.Env(append(env, "KRB5CCNAME="+w.cache)...))
 	}
 	return w
 }
