@@ -20,11 +20,13 @@ type known struct {
 	epoch   uint64
 	refused int
 	probe   time.Time // until then none is offered
+	rest    time.Duration
 }
 
 const (
 	maxRefused   = 2               // tokens of one ticket, before no more are offered
-	probeAfter   = 5 * time.Minute // then one more is tried: clocks and proxies get mended
+	firstProbe   = 5 * time.Second // then one more is tried, and after twice that the next:
+	lastProbe    = 5 * time.Minute // clocks and proxies get mended
 	firstBackOff = time.Second
 	maxBackOff   = 30 * time.Second
 )
@@ -81,12 +83,15 @@ func (k *known) judged(accepted bool, epoch uint64, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if accepted || k.epoch != epoch {
-		k.refused = 0
+		k.refused, k.rest = 0, 0
 	}
 	k.epoch = epoch
-	if !accepted {
-		k.refused++
-		k.probe = now.Add(probeAfter)
+	if accepted {
+		return
+	}
+	if k.refused++; k.refused >= maxRefused {
+		k.rest = min(max(2*k.rest, firstProbe), lastProbe)
+		k.probe = now.Add(k.rest)
 	}
 }
 
