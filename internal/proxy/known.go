@@ -19,8 +19,8 @@ type known struct {
 	// The lockout guard: tokens of one ticket that were refused in a row.
 	epoch   uint64
 	refused int
-	probe   time.Time // until then none is offered
-	rest    time.Duration
+	probe   time.Time     // until then none is offered
+	rest    time.Duration // how long the last such pause was
 }
 
 const (

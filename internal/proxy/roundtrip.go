@@ -184,7 +184,7 @@ func (c *session) token(ctx context.Context, u *upConn) (ex Exchange, header str
 	defer stop()
 	u.epoch = c.s.cfg.Auth.Epoch()
 	if !c.s.about(u.up).mayOffer(u.epoch, time.Now()) {
-		return nil, "", 0, fail(CauseTokenRefused, nil, "%s refused the last tokens of this ticket, so no more are sent until the ticket or the network changes.", u.up.URL)
+		return nil, "", 0, fail(CauseTokenRefused, nil, "%s refused the last tokens of this ticket, so none is sent for a moment.", u.up.URL)
 	}
 	var tok []byte
 	if ex, err = c.s.cfg.Auth.Begin(wctx, u.up); err == nil {

@@ -145,7 +145,7 @@ func FuzzProfile(f *testing.F) {
 	f.Add("[]\n=\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "include") {
-			t.Skip("no files in a fuzz test")
+			return // it would read files of this machine
 		}
 		p := &profile{left: maxConfSize}
 		if err := p.parse("fuzz", text, 0); err != nil {
