@@ -89,6 +89,7 @@ type state struct {
 	last proxy.AuthEvent
 	warn proxy.Cause  // the cause that was logged last and has not ended
 	path *proxy.Error // why the last request to the upstream got no further; nil: it did
+	from time.Time    // when that request came
 }
 
 func newState(a *app) *state {
@@ -130,7 +131,9 @@ func (s *state) judgePath(e proxy.Event) {
 		why = &proxy.Error{Cause: e.Cause}
 	}
 	s.mu.Lock()
-	s.path = why
+	if !e.Time.Before(s.from) { // a tunnel that ends now says nothing about a failure after it was opened
+		s.path, s.from = why, e.Time
+	}
 	s.mu.Unlock()
 }
 
@@ -140,6 +143,9 @@ func (s *state) Authenticated(e proxy.AuthEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = e
+	if e.Result == proxy.AuthAccepted || e.Result == proxy.AuthNotChallenged {
+		s.path = nil // known before the request has ended; a tunnel may stay for days
+	}
 	if e.Cause != s.warn {
 		switch {
 		case e.Cause != "":
