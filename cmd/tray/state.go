@@ -219,7 +219,7 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 		for _, c := range caches {
 			cr := cacheReport{c.Principal, c.Realm, c.Name, utc(c.Expires), c.Default, c.Name == st.Cache, []serviceReport{}}
 			for _, s := range c.Services {
-				cr.Services = append(cr.Services, serviceReport{s.Name, utc(s.Expires)})
+				cr.Services = append(cr.Services, serviceReport{s.Server, utc(s.Expires)})
 			}
 			r.Tickets = append(r.Tickets, cr)
 		}

@@ -193,3 +193,15 @@ func fileStamp(path string) string {
 	st := info.Sys().(*syscall.Stat_t)
 	return fmt.Sprint(st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
 }
+
+// Watch implements [ticket.Backend].
+func (b *Backend) Watch(context.Context, func()) error { return errors.ErrUnsupported }
+
+// Renew implements [ticket.Backend].
+func (b *Backend) Renew(context.Context, ...string) error { return errors.ErrUnsupported }
+
+// SignIn implements [ticket.Backend].
+func (b *Backend) SignIn(context.Context, ticket.Login) error { return errors.ErrUnsupported }
+
+// SignOut implements [ticket.Backend].
+func (b *Backend) SignOut(context.Context) error { return errors.ErrUnsupported }

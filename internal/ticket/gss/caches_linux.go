@@ -55,7 +55,7 @@ func (o credLayout) isRenewable(c *cred) bool {
 // contents is one cache, read.
 type contents struct {
 	ticket.Status
-	services []ticket.Service
+	services []ticket.Ticket
 	expired  bool // by the library's clock, which knows the KDC's offset
 }
 
@@ -172,7 +172,7 @@ func (l *library) read(ctx, cc handle) (c contents, err error) {
 			}
 		case strings.HasPrefix(server, "krbtgt/"): // another realm's
 		default:
-			c.services = append(c.services, ticket.Service{Name: server, Expires: end})
+			c.services = append(c.services, ticket.Ticket{Server: server, Expires: end})
 		}
 		l.freeCred(ctx, cr)
 	}

@@ -35,3 +35,15 @@ func (*Backend) Token(context.Context, string) ([]byte, error) { return nil, err
 
 // Stamp implements [ticket.Backend].
 func (*Backend) Stamp() string { return "" }
+
+// Watch implements [ticket.Backend].
+func (*Backend) Watch(context.Context, func()) error { return errNotHere }
+
+// Renew implements [ticket.Backend].
+func (*Backend) Renew(context.Context, ...string) error { return errNotHere }
+
+// SignIn implements [ticket.Backend].
+func (*Backend) SignIn(context.Context, ticket.Login) error { return errNotHere }
+
+// SignOut implements [ticket.Backend].
+func (*Backend) SignOut(context.Context) error { return errNotHere }

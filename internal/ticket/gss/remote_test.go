@@ -237,3 +237,14 @@ func (c *child) Stamp() string {
 	r, _ := c.ask("stamp", "", false)
 	return r.Text
 }
+
+func (b *child) Watch(context.Context, func()) error { return errors.ErrUnsupported }
+
+// Renew implements [ticket.Backend].
+func (b *child) Renew(context.Context, ...string) error { return errors.ErrUnsupported }
+
+// SignIn implements [ticket.Backend].
+func (b *child) SignIn(context.Context, ticket.Login) error { return errors.ErrUnsupported }
+
+// SignOut implements [ticket.Backend].
+func (b *child) SignOut(context.Context) error { return errors.ErrUnsupported }

@@ -302,7 +302,7 @@ func (c *cacheFile) describe(name string, isDefault bool) ticket.Cache {
 	}
 	for i := range c.creds {
 		if e := &c.creds[i]; e.server.parts[0] != "krbtgt" {
-			out.Services = append(out.Services, ticket.Service{Name: e.server.String(), Expires: c.local(e.end)})
+			out.Services = append(out.Services, ticket.Ticket{Server: e.server.String(), Expires: c.local(e.end)})
 		}
 	}
 	return out
@@ -449,3 +449,15 @@ func (b *Backend) Stamp() string {
 	}
 	return s
 }
+
+// Watch implements [ticket.Backend].
+func (b *Backend) Watch(context.Context, func()) error { return errors.ErrUnsupported }
+
+// Renew implements [ticket.Backend].
+func (b *Backend) Renew(context.Context, ...string) error { return errors.ErrUnsupported }
+
+// SignIn implements [ticket.Backend].
+func (b *Backend) SignIn(context.Context, ticket.Login) error { return errors.ErrUnsupported }
+
+// SignOut implements [ticket.Backend].
+func (b *Backend) SignOut(context.Context) error { return errors.ErrUnsupported }

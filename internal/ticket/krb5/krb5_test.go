@@ -388,7 +388,7 @@ func TestCaches(t *testing.T) {
 		t.Fatalf("got %+v, %v; want two caches", got, err)
 	}
 	if c := got[0]; c.Name != "DIR::"+dir+"/tkt" || c.Principal != "alice@DEMO.INVALID" || c.Default || !c.Expires.Equal(end) ||
-		len(c.Services) != 1 || c.Services[0] != (ticket.Service{Name: proxy + "@DEMO.INVALID", Expires: end}) {
+		len(c.Services) != 1 || c.Services[0] != (ticket.Ticket{Server: proxy + "@DEMO.INVALID", Expires: end}) {
 		t.Errorf("first cache %+v", c)
 	}
 	if c := got[1]; c.Principal != "shorty@DEMO.INVALID" || !c.Default {

@@ -130,7 +130,7 @@ func TestBackend(t *testing.T, open func(t testing.TB) ticket.Backend, w World) 
 				t.Errorf("got %+v, want the same as %+v", c, st)
 			}
 			for _, s := range c.Services {
-				if strings.HasPrefix(s.Name, "krbtgt/") || strings.Contains(s.Name, "X-CACHECONF") || s.Expires.IsZero() {
+				if strings.HasPrefix(s.Server, "krbtgt/") || strings.Contains(s.Server, "X-CACHECONF") || s.Expires.IsZero() {
 					t.Errorf("not a service ticket: %+v", s)
 				}
 			}

@@ -8,6 +8,7 @@ package tickettest
 
 import (
 	"context"
+	"errors"
 
 	"kerbpass/internal/ticket"
 )
@@ -20,6 +21,11 @@ type Fake struct {
 	CachesFunc func(ctx context.Context) ([]ticket.Cache, error)
 	TokenFunc  func(ctx context.Context, spn string) ([]byte, error)
 	StampFunc  func() string
+
+	WatchFunc   func(ctx context.Context, changed func()) error // nil: there is nothing to wait for
+	RenewFunc   func(ctx context.Context, services ...string) error
+	SignInFunc  func(ctx context.Context, l ticket.Login) error
+	SignOutFunc func(ctx context.Context) error
 }
 
 var _ ticket.Backend = (*Fake)(nil)
@@ -62,4 +68,36 @@ func (f *Fake) Stamp() string {
 		return ""
 	}
 	return f.StampFunc()
+}
+
+// Watch implements [ticket.Backend].
+func (f *Fake) Watch(ctx context.Context, changed func()) error {
+	if f.WatchFunc == nil {
+		return errors.ErrUnsupported
+	}
+	return f.WatchFunc(ctx, changed)
+}
+
+// Renew implements [ticket.Backend].
+func (f *Fake) Renew(ctx context.Context, services ...string) error {
+	if f.RenewFunc == nil {
+		return &ticket.OpError{Op: "renew", Err: ticket.ErrNoTicket}
+	}
+	return f.RenewFunc(ctx, services...)
+}
+
+// SignIn implements [ticket.Backend].
+func (f *Fake) SignIn(ctx context.Context, l ticket.Login) error {
+	if f.SignInFunc == nil {
+		return &ticket.OpError{Op: "sign in", Subject: l.Principal, Err: errors.ErrUnsupported}
+	}
+	return f.SignInFunc(ctx, l)
+}
+
+// SignOut implements [ticket.Backend].
+func (f *Fake) SignOut(ctx context.Context) error {
+	if f.SignOutFunc == nil {
+		return &ticket.OpError{Op: "sign out", Err: ticket.ErrNoTicket}
+	}
+	return f.SignOutFunc(ctx)
 }
