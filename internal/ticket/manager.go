@@ -36,9 +36,23 @@ type Config struct {
 	Backend      Backend       // required
 	Deadline     time.Duration // longest wait for one answer; 6 s
 	Negative     time.Duration // how long a KDC's failure is believed; 10 s
-	Poll         time.Duration // between two looks at the tickets; 1 s
+	Poll         time.Duration // between two looks at tickets that nothing tells about; 1.5 s
 	RemindBefore time.Duration // valid turns into expiring; 30 min
 	Log          *slog.Logger  // nil discards
+
+	Renew    RenewMode // "" is RenewAuto
+	Services []string  // SPNs whose tickets a renewal fetches along
+
+	// Remembered is whose password Recall can fetch for a silent sign-in; ""
+	// nobody's. Rejected is told that the KDC did not take it, so that it is
+	// forgotten. Both are called while Run runs, one at a time.
+	Remembered string
+	Recall     func(ctx context.Context, principal string) (Secret, error)
+	Rejected   func(principal string, why error)
+
+	// OnReminder is told what the person should know, once for each stage of a
+	// ticket, by the goroutine of Run. Nil: nobody wants to know.
+	OnReminder func(Reminder)
 
 	// OnChange is told of every change of the snapshot, the first included, by
 	// the goroutine of Run, one after the other. Nil: nobody wants to know.
@@ -57,8 +71,11 @@ type Manager struct {
 	cfg   Config
 	guard *guard
 	kick  chan struct{} // wakes Run; capacity 1
+	turn  chan struct{} // held by the one call that changes tickets; capacity 1
 
 	mu      sync.Mutex // guards what follows
+	look    bool       // the backend said that the tickets may have changed
+	afresh  bool       // Forget was called
 	reading *reading   // under way, or nil
 	known   bool       // the tickets have been read at least once
 	readAt  time.Time
@@ -94,7 +111,7 @@ func NewManager(c Config) (*Manager, error) {
 	}{
 		{"deadline", &c.Deadline, 6 * time.Second},
 		{"negative", &c.Negative, 10 * time.Second},
-		{"poll", &c.Poll, time.Second},
+		{"poll", &c.Poll, 1500 * time.Millisecond},
 		{"remind before", &c.RemindBefore, 30 * time.Minute},
 	} {
 		if *d.value < 0 {
@@ -104,12 +121,20 @@ func NewManager(c Config) (*Manager, error) {
 			*d.value = d.standard
 		}
 	}
+	switch c.Renew {
+	case "":
+		c.Renew = RenewAuto
+	case RenewAuto, RenewAsk, RenewOff:
+	default:
+		return nil, fmt.Errorf("ticket manager: unknown way to renew %q", c.Renew)
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Manager{
 		cfg:  c,
 		kick: make(chan struct{}, 1),
+		turn: make(chan struct{}, 1),
 		guard: &guard{
 			backend: c.Backend, deadline: c.Deadline, negative: c.Negative, log: c.Log,
 			gates: map[string]*gate{},
@@ -117,21 +142,37 @@ func NewManager(c Config) (*Manager, error) {
 	}, nil
 }
 
-// Run watches the tickets until ctx ends and then returns nil. Call it once.
-// Calls that hang in the library are left behind; they hold no lock and touch
-// nothing a caller sees.
+// Run watches the tickets and keeps them alive until ctx ends, and then
+// returns nil. Call it once. Calls that hang in the library are left behind;
+// they hold no lock and touch nothing a caller sees.
 func (m *Manager) Run(ctx context.Context) error {
-	tick := time.NewTicker(m.cfg.Poll)
-	defer tick.Stop()
+	watching := make(chan error, 1)
+	go func() {
+		watching <- m.cfg.Backend.Watch(ctx, func() {
+			m.mu.Lock()
+			m.look = true
+			m.mu.Unlock()
+			m.wake()
+		})
+	}()
+	every := recheck
+	k := newKeeper(m)
+	defer k.wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	var told Snapshot
 	for {
-		if m.stale() {
+		if m.stale(every) {
 			m.read(ctx)
 		}
 		if ctx.Err() != nil {
+			if watching != nil {
+				<-watching
+			}
 			return nil
 		}
-		if s := m.snapshot(); !s.equal(told) {
+		s, now := m.snapshot(), time.Now()
+		if !s.equal(told) {
 			told = s
 			m.cfg.Log.Info("ticket", "state", string(s.State), "principal", s.Status.Principal,
 				"cache", s.Status.Cache, "expires", s.Status.Expires, "err", s.Err)
@@ -139,11 +180,19 @@ func (m *Manager) Run(ctx context.Context) error {
 				m.cfg.OnChange(s)
 			}
 		}
+		k.step(ctx, now, s)
+		timer.Reset(min(every, k.next(now, s)))
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-tick.C:
+		case <-timer.C:
 		case <-m.kick:
+		case o := <-k.done:
+			k.finished(time.Now(), o)
+		case err := <-watching:
+			watching, every = nil, m.cfg.Poll
+			if !errors.Is(err, errors.ErrUnsupported) && ctx.Err() == nil {
+				m.cfg.Log.Warn("tickets cannot be watched, looking at them instead", "every", every, "err", err)
+			}
 		}
 	}
 }
@@ -206,10 +255,14 @@ func (m *Manager) refresh(ctx context.Context) {
 	}
 }
 
-// Forget drops what is remembered about failures and lets callers that wait
-// for a silent KDC ask again. Call it when the network has changed.
+// Forget drops what is remembered about failures, lets callers that wait for a
+// silent KDC ask again, and tries at once what was put off. Call it when the
+// network has changed or the machine has woken up.
 func (m *Manager) Forget() {
 	m.guard.reset()
+	m.mu.Lock()
+	m.afresh, m.look = true, true
+	m.mu.Unlock()
 	m.wake()
 }
 
@@ -228,14 +281,16 @@ func (m *Manager) changed() bool {
 	return !m.known || stamp != m.stamp
 }
 
-// stale is changed for the poll, which also serves backends without a stamp.
-func (m *Manager) stale() bool {
-	if m.changed() {
-		return true
-	}
+// stale reports that it is time to read the tickets again: something says so,
+// or the last look, where nothing would, is that long ago.
+func (m *Manager) stale(every time.Duration) bool {
+	changed := m.changed()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.stamp == "" || time.Since(m.readAt) >= recheck
+	look := m.look
+	m.look = false
+	age := time.Since(m.readAt)
+	return changed || look || m.stamp == "" && age >= every || age >= recheck
 }
 
 // read waits for one reading of the tickets, its own or one under way, but no

@@ -464,7 +464,7 @@ func TestRunTellsChanges(t *testing.T) {
 				touch("1")
 				var mu sync.Mutex
 				var seen []string
-				m := newManager(t, ticket.Config{Backend: k, OnChange: func(s ticket.Snapshot) {
+				m := newManager(t, ticket.Config{Backend: k, Poll: time.Second, OnChange: func(s ticket.Snapshot) {
 					mu.Lock()
 					defer mu.Unlock()
 					seen = append(seen, fmt.Sprintf("%v %s %s", s.State, s.Status.Principal, s.Backend))
