@@ -62,6 +62,7 @@ type Values struct {
 	KerberosCache        string // "" is the system's default
 	KerberosRemindBefore time.Duration
 	KerberosRenew        string // auto, ask, off
+	KerberosRemember     string // principal whose password the OS keyring holds; "" is nobody's
 
 	SameUserOnly bool
 	AllowUsers   []string

@@ -101,6 +101,7 @@ preemptive = false
 cache = "FILE:/tmp/x"
 remind_before = "1h30m"
 renew = "ask"
+remember = "alice@CORP.EXAMPLE"
 
 [access]
 same_user_only = false
@@ -121,7 +122,8 @@ func TestEverySettingFromTheFile(t *testing.T) {
 		Listen: []string{"127.0.0.1:1"}, Upstream: []string{"http://proxy.corp.example:8080", "https://b.example"}, PAC: "auto",
 		NoProxy: []string{".corp.example"}, BypassExact: []string{"git.corp.example"}, KerberosSPN: "HTTP/other.corp.example",
 		KerberosCanonicalize: "cname", KerberosCache: "FILE:/tmp/x", KerberosRemindBefore: 90 * time.Minute, KerberosRenew: "ask",
-		AllowUsers: []string{"root"}, ConnectPorts: []string{"443", "8000-8999"}, NotifyValid: true, Language: "de",
+		KerberosRemember: "alice@CORP.EXAMPLE",
+		AllowUsers:       []string{"root"}, ConnectPorts: []string{"443", "8000-8999"}, NotifyValid: true, Language: "de",
 	}
 	if !reflect.DeepEqual(snap.Values, want) || len(snap.Problems) != 0 {
 		t.Errorf("got %+v\nwant %+v\nproblems %v", snap.Values, want, snap.Problems)

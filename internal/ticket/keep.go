@@ -38,6 +38,19 @@ type Reminder struct {
 	Err      error  // why an automatic renewal or a silent sign-in did not work; nil: none was tried
 }
 
+// A Plan is what Run is going to do about the ticket.
+type Plan struct {
+	RenewAt time.Time // when it renews it; zero: not at all
+	Err     error     // why the last attempt to keep it did not work; nil: none did not
+}
+
+// Plan returns what Run intends; the zero Plan while it does not run.
+func (m *Manager) Plan() Plan {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.plan
+}
+
 const (
 	changeLimit = 30 * time.Second // for a renewal or a silent sign-in of our own
 	firstRetry  = 5 * time.Second
@@ -167,6 +180,16 @@ func (k *keeper) step(ctx context.Context, now time.Time, s Snapshot) {
 	if !now.Before(k.quiet) {
 		k.remind(s)
 	}
+	plan := Plan{Err: k.failed}
+	if k.renews(s) {
+		plan.RenewAt = k.at
+		if k.retry.After(k.at) {
+			plan.RenewAt = k.retry
+		}
+	}
+	k.m.mu.Lock()
+	k.m.plan = plan
+	k.m.mu.Unlock()
 }
 
 // adopt takes note of what the tickets have become.

@@ -206,6 +206,9 @@ func TestFailedRenewals(t *testing.T) {
 		if !errors.Is(r.last.Err, ticket.ErrKDCUnreachable) || !r.last.CanRenew || r.last.Status.Principal != "alice@WORLD.TEST" {
 			t.Errorf("got %+v", r.last)
 		}
+		if p := m.Plan(); !errors.Is(p.Err, ticket.ErrKDCUnreachable) || time.Until(p.RenewAt) > 6*time.Minute || p.RenewAt.Before(time.Now()) {
+			t.Errorf("plan: %+v", p)
+		}
 		time.Sleep(28 * time.Minute)
 		r.expect(t, "once for each stage", "")
 		r.do(func() { n, r.refuse = len(r.renewals), nil })
@@ -218,6 +221,9 @@ func TestFailedRenewals(t *testing.T) {
 		})
 		time.Sleep(time.Minute)
 		r.expect(t, "renewed at last", "valid")
+		if p := m.Plan(); p.Err != nil || time.Until(p.RenewAt) < 4*time.Hour {
+			t.Errorf("plan after it: %+v", p)
+		}
 	})
 }
 

@@ -86,3 +86,23 @@ func Choose(caches []Cache, realm string, now time.Time) int {
 	}
 	return best
 }
+
+// Collection returns the name of the collection that a cache belongs to, or
+// the name itself where the type has none: DIR::/tmp/d/tkt lies in DIR:/tmp/d,
+// KCM:1000:5 in KCM:, KEYRING:persistent:1000:abc in KEYRING:persistent:1000.
+func Collection(cache string) string {
+	kind, rest, _ := strings.Cut(cache, ":")
+	switch kind {
+	case "DIR":
+		if file, single := strings.CutPrefix(rest, ":"); single {
+			return "DIR:" + strings.TrimSuffix(file[:strings.LastIndexByte(file, '/')+1], "/")
+		}
+	case "KCM", "API":
+		return kind + ":"
+	case "KEYRING":
+		if parts := strings.Split(rest, ":"); len(parts) > 2 {
+			return "KEYRING:" + parts[0] + ":" + parts[1]
+		}
+	}
+	return cache
+}

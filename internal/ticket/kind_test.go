@@ -74,3 +74,17 @@ func TestCloud(t *testing.T) {
 		}
 	}
 }
+
+func TestCollection(t *testing.T) {
+	for cache, want := range map[string]string{
+		"FILE:/tmp/krb5cc_1000": "FILE:/tmp/krb5cc_1000", "": "",
+		"DIR:/tmp/d": "DIR:/tmp/d", "DIR::/tmp/d/tktA": "DIR:/tmp/d", "DIR::tkt": "DIR:",
+		"KCM:": "KCM:", "KCM:1000": "KCM:", "KCM:1000:5": "KCM:", "API:ABC": "API:",
+		"KEYRING:persistent:1000": "KEYRING:persistent:1000", "KEYRING:persistent:1000:krb_x": "KEYRING:persistent:1000",
+		"KEYRING:session:a:b": "KEYRING:session:a", "KEYRING:legacy": "KEYRING:legacy", "MSLSA:": "MSLSA:",
+	} {
+		if got := ticket.Collection(cache); got != want {
+			t.Errorf("%s: got %s, want %s", cache, got, want)
+		}
+	}
+}

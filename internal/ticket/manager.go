@@ -76,6 +76,7 @@ type Manager struct {
 	mu      sync.Mutex // guards what follows
 	look    bool       // the backend said that the tickets may have changed
 	afresh  bool       // Forget was called
+	plan    Plan       // as of the last step of Run
 	reading *reading   // under way, or nil
 	known   bool       // the tickets have been read at least once
 	readAt  time.Time
