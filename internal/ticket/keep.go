@@ -263,7 +263,7 @@ func (k *keeper) signIn(ctx context.Context) error {
 	who := k.m.cfg.Remembered
 	password, err := k.m.cfg.Recall(ctx, who)
 	if err != nil {
-		return &OpError{Op: "sign in", Subject: who, Err: err}
+		return fmt.Errorf("password of %s: %v", who, err) // never taken for the KDC's silence
 	}
 	defer password.Wipe()
 	asked := false

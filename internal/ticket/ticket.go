@@ -48,7 +48,7 @@ var (
 
 // An OpError says which step failed, and for what.
 type OpError struct {
-	Op      string // "status", "token", "caches", "open", "renew", "sign in", "sign out"
+	Op      string // "status", "token", "caches", "open", "renew", "sign in", "sign out", "read password", …
 	Subject string // an SPN, a cache name or a library
 	Err     error
 }
@@ -68,7 +68,7 @@ type KDCError struct {
 	Realm string
 	KDC   string // the one that answered, host:port; "" unknown, or none did
 	Text  string // the library's or the KDC's own words, may be empty
-	Err   error  // one of the sentinels; never nil
+	Err   error  // never nil; wraps one of the sentinels where one fits
 }
 
 func (e *KDCError) Error() string {

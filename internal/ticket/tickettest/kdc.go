@@ -2,14 +2,11 @@ package tickettest
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,9 +14,10 @@ import (
 )
 
 // KDC is a running MIT KDC with a realm of its own. Its principals are alice
-// (renewable), shorty (tickets of one minute, renewable for ten), expired (the
-// password has), locked (may not have tickets), and the services
-// HTTP/localhost, HTTP/127.0.0.1 and HTTP/proxy.world.test.
+// (renewable), shorty (tickets of one minute, renewable for ten), brief (of
+// five seconds, renewable for one minute), expired (the password has), locked
+// (may not have tickets), and the services HTTP/localhost, HTTP/127.0.0.1 and
+// HTTP/proxy.world.test.
 type KDC struct {
 	Realm      string
 	Dir        string // everything the KDC owns; removed with the test
@@ -29,8 +27,12 @@ type KDC struct {
 	Port       int    // TCP and UDP on 127.0.0.1
 	Password   string // of every user
 
-	libdefaults []string
-	cmd         *exec.Cmd
+	config      kdcConfig
+	kpasswdPort int // 0 without kadmind, as the next
+	adminPort   int
+	trusted     []*KDC
+
+	kdc, kadmind *daemon // nil while stopped
 }
 
 // A KDCOption changes the realm that [StartKDC] makes.
@@ -40,7 +42,12 @@ type kdcConfig struct {
 	realm       string
 	spns        []string
 	libdefaults []string
+	kpasswd     bool
+	primary     string
+	otp         *otpServer
 }
+
+type otpServer struct{ addr, secret string }
 
 // WithRealm names the realm; the default is WORLD.TEST.
 func WithRealm(name string) KDCOption { return func(c *kdcConfig) { c.realm = name } }
@@ -55,69 +62,127 @@ func WithLibdefaults(line ...string) KDCOption {
 	return func(c *kdcConfig) { c.libdefaults = append(c.libdefaults, line...) }
 }
 
+// WithKpasswd also starts kadmind, so that users can change their passwords.
+// One of less than [MinPassword] characters, or the present one, is rejected.
+func WithKpasswd() KDCOption { return func(c *kdcConfig) { c.kpasswd = true } }
+
+// MinPassword is the length that the realm's policy asks of a new password.
+const MinPassword = 8
+
+// WithPrimary makes host, another loopback address such as 127.0.0.2, a second
+// way to the same KDC, and calls it the primary in krb5.conf. A library that
+// asks the primary again after a refusal then makes two attempts.
+func WithPrimary(host string) KDCOption { return func(c *kdcConfig) { c.primary = host } }
+
+// WithOTP adds the user otp, whose one-time passwords the RADIUS server at addr
+// judges. The client has to come with FAST armour ("kinit -T").
+func WithOTP(addr, secret string) KDCOption {
+	return func(c *kdcConfig) { c.otp = &otpServer{addr, secret} }
+}
+
 // StartKDC makes a realm and starts its KDC; both are gone when t ends. It
 // needs no privilege.
 func StartKDC(t testing.TB, opts ...KDCOption) *KDC {
 	t.Helper()
-	kdb5, kadmin := testenv.Tool(t, "kdb5_util"), testenv.Tool(t, "kadmin.local")
 	testenv.Tool(t, "krb5kdc")
 	testenv.Tool(t, "kinit")
-
 	c := kdcConfig{realm: "WORLD.TEST", spns: []string{"HTTP/localhost", "HTTP/127.0.0.1", "HTTP/proxy.world.test"}}
 	for _, o := range opts {
 		o(&c)
 	}
+	if c.kpasswd {
+		testenv.Tool(t, "kadmind")
+	}
 	dir := t.TempDir()
 	k := &KDC{
 		Realm: c.realm, Dir: dir, Password: "Correct-horse-7",
-		Krb5Conf:    filepath.Join(dir, "krb5.conf"),
-		HTTPKeytab:  filepath.Join(dir, "http.keytab"),
-		UserKeytab:  filepath.Join(dir, "user.keytab"),
-		libdefaults: c.libdefaults,
+		Krb5Conf:   filepath.Join(dir, "krb5.conf"),
+		HTTPKeytab: filepath.Join(dir, "http.keytab"),
+		UserKeytab: filepath.Join(dir, "user.keytab"),
+		config:     c,
 	}
-	k.takePort(t)
-
-	k.tool(t, "", kdb5, "-r", k.Realm, "create", "-s", "-W", "-P", "master-key-of-a-test")
-	var script strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&script, format+"\n", args...) }
-	line("modprinc -maxlife 10h -maxrenewlife 7d +allow_renewable krbtgt/%s", k.Realm)
-	line("addprinc -pw %s -maxrenewlife 7d +requires_preauth alice", k.Password)
-	line(`addprinc -pw %s -maxlife "1 minute" -maxrenewlife "10 minutes" +requires_preauth shorty`, k.Password)
-	line("addprinc -pw %s -pwexpire yesterday +requires_preauth expired", k.Password)
-	line("addprinc -pw %s -allow_tix locked", k.Password)
-	line("ktadd -norandkey -k %s alice", k.UserKeytab)
-	for _, spn := range c.spns {
-		line("addprinc -randkey -maxrenewlife 7d %s", spn)
-		line("ktadd -k %s %s", k.HTTPKeytab, spn)
-	}
-	out := k.tool(t, script.String(), kadmin, "-r", k.Realm)
-	if n := strings.Count(out, "created."); n != 4+len(c.spns) {
-		t.Fatalf("kadmin.local made %d principals, want %d:\n%s", n, 4+len(c.spns), out)
-	}
-
+	k.takePorts(t)
+	k.makeDatabase(t)
 	t.Cleanup(k.Stop)
 	for range 3 { // a port that was free may be taken by now
 		if k.start(t) == nil {
 			return k
 		}
-		k.takePort(t)
+		k.takePorts(t)
 	}
 	k.Start(t)
 	return k
 }
 
-func (k *KDC) takePort(t testing.TB) {
+func (k *KDC) makeDatabase(t testing.TB) {
+	t.Helper()
+	k.tool(t, "", testenv.Tool(t, "kdb5_util"), "-r", k.Realm, "create", "-s", "-W", "-P", "master-key-of-a-test")
+	var script strings.Builder
+	principals := 0
+	line := func(format string, args ...any) {
+		fmt.Fprintf(&script, format+"\n", args...)
+		if strings.HasPrefix(format, "addprinc") {
+			principals++
+		}
+	}
+	line("addpol -minlength %d users", MinPassword)
+	line("modprinc -maxlife 10h -maxrenewlife 7d +allow_renewable krbtgt/%s", k.Realm)
+	line("addprinc -pw %s -maxrenewlife 7d +requires_preauth alice", k.Password)
+	line(`addprinc -pw %s -maxlife "1 minute" -maxrenewlife "10 minutes" +requires_preauth shorty`, k.Password)
+	line(`addprinc -pw %s -maxlife "5 seconds" -maxrenewlife "1 minute" +requires_preauth brief`, k.Password)
+	line(k.addExpired())
+	line("addprinc -pw %s -allow_tix locked", k.Password)
+	line("ktadd -norandkey -k %s alice", k.UserKeytab)
+	for _, spn := range k.config.spns {
+		line("addprinc -randkey -maxrenewlife 7d %s", spn)
+		line("ktadd -k %s %s", k.HTTPKeytab, spn)
+	}
+	if k.config.otp != nil {
+		line("addprinc -nokey +requires_preauth otp")
+		line("setstr otp otp [{}]") // one token of the type DEFAULT
+	}
+	out := k.kadmin(t, script.String())
+	if n := strings.Count(out, "created."); n != principals {
+		t.Fatalf("kadmin.local made %d principals, want %d:\n%s", n, principals, out)
+	}
+}
+
+// kadmin runs a script of kadmin.local on the realm's database, which works
+// beside a running KDC, and returns what it printed.
+func (k *KDC) kadmin(t testing.TB, script string) string {
+	t.Helper()
+	return k.tool(t, script, testenv.Tool(t, "kadmin.local"), "-r", k.Realm)
+}
+
+// Trust makes k and other trust each other: each gets the keys of the way
+// there and back, and the krb5.conf of both name both realms. Hosts below the
+// realm's name in lower letters are the realm's.
+func (k *KDC) Trust(t testing.TB, other *KDC) {
+	t.Helper()
+	for _, r := range []*KDC{k, other} {
+		r.kadmin(t, fmt.Sprintf("addprinc -pw %[3]s krbtgt/%[1]s@%[2]s\naddprinc -pw %[3]s krbtgt/%[2]s@%[1]s\n",
+			k.Realm, other.Realm, "key-of-a-trust-in-a-test"))
+	}
+	k.trusted, other.trusted = append(k.trusted, other), append(other.trusted, k)
+	k.writeKrb5Conf(t, k.Krb5Conf, k.Addr())
+	other.writeKrb5Conf(t, other.Krb5Conf, other.Addr())
+}
+
+func (k *KDC) takePorts(t testing.TB) {
 	t.Helper()
 	k.Port = testenv.FreePort(t)
+	if k.config.kpasswd {
+		k.kpasswdPort, k.adminPort = testenv.FreePort(t), testenv.FreePort(t)
+	}
 	k.writeKDCConf(t)
 	k.writeKrb5Conf(t, k.Krb5Conf, k.Addr())
 }
 
 // Addr is the KDC's address, host:port.
-func (k *KDC) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(k.Port)) }
+func (k *KDC) Addr() string { return loopback(k.Port) }
 
-// Start starts a stopped KDC on the port it had before. It returns once the
-// port is open.
+// Start starts a stopped KDC on the ports it had before. It returns once they
+// are open.
 func (k *KDC) Start(t testing.TB) {
 	t.Helper()
 	if err := k.start(t); err != nil {
@@ -125,45 +190,74 @@ func (k *KDC) Start(t testing.TB) {
 	}
 }
 
-func (k *KDC) start(t testing.TB) error {
+func (k *KDC) start(t testing.TB) (err error) {
 	t.Helper()
-	path := filepath.Join(k.Dir, "kdc.out")
-	log, err := os.Create(path)
+	k.kdc, err = k.startDaemon(t, "krb5kdc", "-n", "-P", filepath.Join(k.Dir, "kdc.pid"))
+	if err == nil && k.config.kpasswd {
+		k.kadmind, err = k.startDaemon(t, "kadmind", "-nofork", "-P", filepath.Join(k.Dir, "kadmind.pid"))
+	}
+	if err != nil {
+		k.Stop()
+	}
+	return err
+}
+
+// Stop ends the KDC, so that its ports are closed. It may be called twice.
+func (k *KDC) Stop() {
+	k.kdc.stop()
+	k.kadmind.stop()
+	k.kdc, k.kadmind = nil, nil
+}
+
+// Pause makes the KDC silent: its ports stay open and nothing is answered until
+// Resume, which lets it answer what came in between.
+func (k *KDC) Pause(t testing.TB) {
+	t.Helper()
+	if err := k.kdc.pause(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Resume ends Pause. It may be called without it.
+func (k *KDC) Resume(t testing.TB) {
+	t.Helper()
+	if err := k.kdc.resume(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ExpirePassword makes the user expired anew: the password is Password again,
+// and has expired.
+func (k *KDC) ExpirePassword(t testing.TB) {
+	t.Helper()
+	k.kadmin(t, "delprinc -force expired\n"+k.addExpired())
+}
+
+func (k *KDC) addExpired() string {
+	return "addprinc -pw " + k.Password + " -policy users -pwexpire yesterday +requires_preauth expired"
+}
+
+// Attempts is the number of times that a password, or what stands in for one,
+// was wrong at this KDC.
+func (k *KDC) Attempts(t testing.TB) int {
+	t.Helper()
+	return strings.Count(k.log(t), ": PREAUTH_FAILED: ")
+}
+
+// Requests is the number of requests that this KDC has answered.
+func (k *KDC) Requests(t testing.TB) int {
+	t.Helper()
+	log := k.log(t)
+	return strings.Count(log, ": AS_REQ (") + strings.Count(log, ": TGS_REQ (")
+}
+
+func (k *KDC) log(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(k.Dir, "kdc.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
-	k.cmd = exec.Command(testenv.Tool(t, "krb5kdc"), "-r", k.Realm, "-P", filepath.Join(k.Dir, "kdc.pid"), "-n")
-	k.cmd.Env = k.serverEnv()
-	k.cmd.Stdout, k.cmd.Stderr = log, log
-	if err := k.cmd.Start(); err != nil {
-		k.cmd = nil
-		t.Fatal(err)
-	}
-	said := ""
-	waitFor(10*time.Second, func() bool {
-		b, _ := os.ReadFile(path)
-		said = string(b)
-		// An open port alone could be somebody else's.
-		return strings.Contains(said, "starting...") || strings.Contains(said, "Error") || strings.Contains(said, "annot")
-	})
-	if strings.Contains(said, "starting...") {
-		return nil
-	}
-	k.Stop()
-	return fmt.Errorf("the KDC did not open %s: %s", k.Addr(), said)
-}
-
-// Stop ends the KDC, so that its port is closed. It may be called twice.
-func (k *KDC) Stop() {
-	if k.cmd == nil {
-		return
-	}
-	k.cmd.Process.Signal(syscall.SIGTERM)
-	stopped := time.AfterFunc(5*time.Second, func() { k.cmd.Process.Kill() })
-	k.cmd.Wait()
-	stopped.Stop()
-	k.cmd = nil
+	return string(text)
 }
 
 // Env is the environment of a client of this realm: the caller's own without
@@ -224,58 +318,6 @@ func (k *KDC) tool(t testing.TB, stdin, program string, args ...string) string {
 		t.Fatalf("%s: %v\n%s", filepath.Base(program), err, out)
 	}
 	return string(out)
-}
-
-func (k *KDC) writeKrb5Conf(t testing.TB, path, addr string) {
-	t.Helper()
-	// No DNS, no canonicalisation, TCP first: nothing but loopback is asked.
-	text := fmt.Sprintf(`[libdefaults]
-    default_realm = %[1]s
-    dns_lookup_kdc = false
-    dns_lookup_realm = false
-    dns_canonicalize_hostname = false
-    rdns = false
-    forwardable = true
-    ticket_lifetime = 10h
-    renew_lifetime = 7d
-    default_ccache_name = FILE:%[2]s/cc
-    udp_preference_limit = 1
-    %[4]s
-[realms]
-    %[1]s = {
-        kdc = %[3]s
-    }
-[domain_realm]
-    .world.test = %[1]s
-    world.test = %[1]s
-    localhost = %[1]s
-`, k.Realm, k.Dir, addr, strings.Join(k.libdefaults, "\n    "))
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (k *KDC) writeKDCConf(t testing.TB) {
-	t.Helper()
-	text := fmt.Sprintf(`[kdcdefaults]
-    kdc_listen = 127.0.0.1:%[3]d
-    kdc_tcp_listen = 127.0.0.1:%[3]d
-[realms]
-    %[1]s = {
-        database_name = %[2]s/principal
-        key_stash_file = %[2]s/stash
-        acl_file = %[2]s/kadm5.acl
-        max_life = 10h
-        max_renewable_life = 7d
-        supported_enctypes = aes256-cts-hmac-sha1-96:normal aes128-cts-hmac-sha1-96:normal
-        default_principal_flags = +renewable +forwardable
-    }
-[logging]
-    kdc = FILE:%[2]s/kdc.log
-`, k.Realm, k.Dir, k.Port)
-	if err := os.WriteFile(filepath.Join(k.Dir, "kdc.conf"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // cleanEnv is this process's environment without the KRB5 variables, which

@@ -1,10 +1,8 @@
 package tickettest
 
 import (
-	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -12,8 +10,9 @@ import (
 )
 
 // World is what [TestBackend] does to the tickets of the backend under test,
-// and what it knows about them. A nil func means that the world cannot do so;
-// its cases are left out.
+// and what it knows about them. A field that is nil or empty means that the
+// world cannot do so; the cases that need it are left out, and say so.
+// [KDC.World] fills all of it.
 type World struct {
 	Principal string // who SignIn signs in
 	SPN       string // a service the KDC knows, full name without the realm
@@ -25,257 +24,250 @@ type World struct {
 
 	Accept  func(token []byte) (principal string, err error) // an acceptor of somebody else's making
 	SignIn  func(t testing.TB, life time.Duration)           // makes tickets, replacing what was there
-	SignOut func(t testing.TB)                               // takes them away
+	SignOut func(t testing.TB)                               // takes them all away, other realms' too
 	Corrupt func(t testing.TB)                               // damages the cache
 	KDCDown func(t testing.TB)                               // closes the KDC's port
-	KDCUp   func(t testing.TB)                               // opens it again
+	KDCUp   func(t testing.TB)                               // opens it again, and ends KDCHang
+	KDCHang func(t testing.TB)                               // leaves it open and answers nothing
+
+	// Renewable is SignIn with a ticket that can be renewed for so long, or not
+	// at all if that is 0. A KDC may give a life of a few seconds.
+	Renewable func(t testing.TB, life, renewable time.Duration)
+
+	// Fetch has another program get a ticket for SPN into the cache in use.
+	Fetch func(t testing.TB)
+
+	// Beside puts a valid ticket of another realm into a cache of its own in
+	// the same collection, and makes it the default. The backend has to know
+	// the service's realm. Nil where there is one cache only.
+	Beside func(t testing.TB)
+
+	// Elsewhere replaces all tickets by a valid one of another realm, whose KDC
+	// has no way to Principal's. It may know a service of the same name.
+	Elsewhere func(t testing.TB)
+
+	// Switch makes another cache of the collection the default, as kswitch does.
+	// It is called when there are several. Nil where there is one cache only.
+	Switch func(t testing.TB)
+
+	// What the backend's own SignIn meets. Password is the right one of every
+	// account.
+	Password string
+	Nobody   string                    // a principal the KDC does not know
+	Locked   string                    // one that is locked
+	Stale    func(t testing.TB) string // makes anew, and names, one whose password has expired but can be changed
+	Short    string                    // a new password that the KDC rejects
+	Attempts func(t testing.TB) int    // wrong passwords that the KDC has seen
+	Requests func(t testing.TB) int    // requests that the KDC has answered
+
+	// Lacks names the cases that this backend is known not to pass in this
+	// world, each with the reason, which is logged. They are not run.
+	Lacks map[string]string
 }
 
-// noticed is how long a backend may take to see that tickets have changed.
-const noticed = 2 * time.Second
+// realm is that of Principal.
+func (w World) realm() string {
+	_, realm, _ := strings.Cut(w.Principal, "@")
+	return realm
+}
+
+// Times that the suite allows.
+const (
+	noticed  = 2 * time.Second  // for a backend to see that tickets have changed
+	patience = 20 * time.Second // for a call that the KDC answers, on a busy machine
+)
+
+// A testCase is one property that every backend has.
+type testCase struct {
+	name  string
+	needs func(w World) bool // nil: nothing beyond what every world has
+	run   func(t *testing.T, s suite)
+}
+
+// A suite is what a case works with: the backend, and the world around it.
+type suite struct {
+	b ticket.Backend
+	w World
+}
+
+// cases is what TestBackend runs, in this order. No case relies on the tickets
+// that another has left behind.
+var cases = [][]testCase{tokenCases, cacheCases, renewCases, loginCases, watchCases}
 
 // TestBackend is what every backend must pass. Open returns a backend on the
 // cache that w's funcs change; it is called once.
 func TestBackend(t *testing.T, open func(t testing.TB) ticket.Backend, w World) {
-	b := open(t)
-	stamps := b.Stamp() != ""
-	signIn := func(t *testing.T, life time.Duration) {
-		t.Helper()
-		before := b.Stamp()
-		w.SignIn(t, life)
-		if stamps && b.Stamp() == before {
-			t.Errorf("the stamp did not change with a new ticket: %s", before)
-		}
-		eventually(t, func() error { // where the backend trusts what it saw a moment ago
-			token, err := b.Token(t.Context(), w.SPN)
-			if err == nil && len(token) == 0 {
-				err = errors.New("an empty token")
-			}
-			return err
-		})
+	if err := checkLacks(w.Lacks); err != nil {
+		t.Fatal(err)
 	}
-	wantError := func(t *testing.T, want error) {
-		t.Helper()
-		eventually(t, func() error {
-			token, err := b.Token(t.Context(), w.SPN)
-			if errors.Is(err, want) && strings.Contains(err.Error(), w.SPN) && token == nil {
-				return nil
-			}
-			return errors.Join(errors.New("want "+want.Error()+" naming "+w.SPN), err)
-		})
-	}
-
-	t.Run("no ticket", func(t *testing.T) {
-		w.SignOut(t)
-		wantError(t, ticket.ErrNoTicket)
-		st, err := b.Status(t.Context())
-		if !errors.Is(err, ticket.ErrNoTicket) || st.Principal != "" || !st.Expires.IsZero() {
-			t.Errorf("status: got %+v, %v; want %v", st, err, ticket.ErrNoTicket)
-		}
-		if st.Cache == "" || !strings.Contains(st.Cache, ":") {
-			t.Errorf("status does not name the cache: %q", st.Cache)
-		}
-	})
-
-	t.Run("valid", func(t *testing.T) {
-		signIn(t, time.Hour)
-		st, err := b.Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, realm, _ := strings.Cut(w.Principal, "@")
-		if st.Principal != w.Principal || st.Realm != realm {
-			t.Errorf("got %q of %q, want %q of %q", st.Principal, st.Realm, w.Principal, realm)
-		}
-		if left := st.Left(time.Now()); left < 59*time.Minute || left > time.Hour+10*time.Second {
-			t.Errorf("left: got %v, want about 1h", left)
-		}
-		if ago := time.Since(st.Start); ago < -10*time.Second || ago > time.Minute {
-			t.Errorf("start: got %v", st.Start)
-		}
-		if st.Expires.Location() != time.UTC {
-			t.Errorf("times are not in UTC: %v", st.Expires)
-		}
-		token, err := b.Token(t.Context(), w.SPN+"@"+realm)
-		if err != nil {
-			t.Fatalf("with the realm spelled out: %v", err)
-		}
-		if who, err := w.Accept(token); err != nil || who != w.Principal {
-			t.Errorf("acceptor: got %q, %v; want %q", who, err, w.Principal)
-		}
-		if who, err := w.Accept(token); err == nil {
-			t.Errorf("the acceptor took the same token of %s twice, so it does not prove that tokens differ", who)
-		}
-	})
-
-	t.Run("caches", func(t *testing.T) {
-		st, err := b.Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		list, err := b.Caches(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := false
-		for _, c := range list {
-			if strings.HasPrefix(c.Name, "MEMORY:") {
-				t.Errorf("lists a copy of its own: %s", c.Name)
-			}
-			if c.Name != st.Cache {
-				continue
-			}
-			found = true
-			if c.Principal != st.Principal || c.Realm != st.Realm || !c.Expires.Equal(st.Expires) {
-				t.Errorf("got %+v, want the same as %+v", c, st)
-			}
-			for _, s := range c.Services {
-				if strings.HasPrefix(s.Server, "krbtgt/") || strings.Contains(s.Server, "X-CACHECONF") || s.Expires.IsZero() {
-					t.Errorf("not a service ticket: %+v", s)
+	s := suite{b: open(t), w: w}
+	for _, group := range cases {
+		for _, c := range group {
+			t.Run(c.name, func(t *testing.T) {
+				if reason, lacks := w.Lacks[c.name]; lacks {
+					t.Log("left out:", reason)
+					return
 				}
-			}
-		}
-		if !found {
-			t.Errorf("%s is not among %+v", st.Cache, list)
-		}
-	})
-
-	t.Run("200 at once", func(t *testing.T) {
-		const n = 200
-		tokens := make([][]byte, n)
-		var wg sync.WaitGroup
-		for i := range n {
-			wg.Go(func() {
-				token, err := b.Token(context.Background(), w.SPN)
-				if err != nil {
-					t.Error(err)
+				if c.needs != nil && !c.needs(w) {
+					t.Log("left out: the world of this test cannot do what it takes")
+					return
 				}
-				tokens[i] = token
+				c.run(t, s)
 			})
 		}
-		wg.Wait()
-		seen := map[string]bool{}
-		for _, token := range tokens {
-			if seen[string(token)] {
-				t.Fatal("the same token twice")
-			}
-			seen[string(token)] = true
-			if who, err := w.Accept(token); err != nil || who != w.Principal {
-				t.Fatalf("acceptor: got %q, %v; want %q", who, err, w.Principal)
-			}
-		}
-	})
-
-	t.Run("service ticket", func(t *testing.T) {
-		before, err := b.Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := b.Token(t.Context(), w.SPN); err != nil {
-			t.Fatal(err)
-		}
-		if after, err := b.Status(t.Context()); err != nil || after != before {
-			t.Errorf("a service ticket changes the status from %+v to %+v, %v", before, after, err)
-		}
-	})
-
-	t.Run("unknown service", func(t *testing.T) {
-		_, err := b.Token(t.Context(), w.Unknown)
-		if !errors.Is(err, ticket.ErrSPNUnknown) || !strings.Contains(err.Error(), w.Unknown) {
-			t.Errorf("got %v, want %v naming %s", err, ticket.ErrSPNUnknown, w.Unknown)
-		}
-	})
-
-	t.Run("impossible service", func(t *testing.T) {
-		for _, spn := range []string{"", "HTTP/a\x00b", "HTTP/a b", "HTTP/a\n"} {
-			if token, err := b.Token(t.Context(), spn); err == nil {
-				t.Errorf("%q: got a token of %d bytes", spn, len(token))
-			}
-		}
-	})
-
-	t.Run("cancelled", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := b.Token(ctx, w.SPN); !errors.Is(err, context.Canceled) {
-			t.Errorf("token: got %v, want %v", err, context.Canceled)
-		}
-		if _, err := b.Status(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("status: got %v, want %v", err, context.Canceled)
-		}
-		if _, err := b.Caches(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("caches: got %v, want %v", err, context.Canceled)
-		}
-	})
-
-	if w.KDCDown != nil {
-		t.Run("KDC down", func(t *testing.T) {
-			signIn(t, time.Hour)
-			w.KDCDown(t)
-			defer w.KDCUp(t)
-			if _, err := b.Token(t.Context(), w.SPN); err != nil {
-				t.Errorf("with the service ticket at hand: %v", err)
-			}
-			if _, err := b.Token(t.Context(), w.Unknown); !errors.Is(err, ticket.ErrKDCUnreachable) {
-				t.Errorf("without: got %v, want %v", err, ticket.ErrKDCUnreachable)
-			}
-		})
 	}
+}
 
-	t.Run("expired", func(t *testing.T) {
-		signIn(t, 2*time.Second)
-		st, err := b.Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
+// checkLacks refuses names that are no case's, and reasons that say nothing.
+func checkLacks(lacks map[string]string) error {
+	known := map[string]bool{}
+	for _, group := range cases {
+		for _, c := range group {
+			known[c.name] = true
 		}
-		time.Sleep(time.Until(st.Expires.Add(time.Second))) // the library's clock cannot be wound
-		if w.Expired != nil {
-			wantError(t, w.Expired)
-			return
-		}
-		wantError(t, ticket.ErrExpired)
-		if st, err := b.Status(t.Context()); err != nil || st.Principal != w.Principal || st.Expires.IsZero() || st.Left(time.Now()) != 0 {
-			t.Errorf("status: got %+v, %v; want the expired ticket", st, err)
-		}
-	})
-
-	t.Run("renewed", func(t *testing.T) {
-		signIn(t, time.Hour) // after an expired one
-		st, err := b.Status(t.Context())
-		if err != nil || st.Left(time.Now()) < 59*time.Minute {
-			t.Errorf("got %+v, %v; want the new ticket", st, err)
-		}
-		token, err := b.Token(t.Context(), w.SPN)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if who, err := w.Accept(token); err != nil || who != w.Principal {
-			t.Errorf("acceptor: got %q, %v; want %q", who, err, w.Principal)
-		}
-	})
-
-	if w.Corrupt != nil {
-		t.Run("corrupt", func(t *testing.T) {
-			signIn(t, time.Hour)
-			w.Corrupt(t)
-			wantError(t, ticket.ErrCache)
-			if _, err := b.Status(t.Context()); !errors.Is(err, ticket.ErrCache) {
-				t.Errorf("status: got %v, want %v", err, ticket.ErrCache)
-			}
-			w.SignOut(t)
-		})
 	}
-
-	t.Run("destroyed", func(t *testing.T) {
-		signIn(t, time.Hour)
-		before := b.Stamp()
-		w.SignOut(t)
-		if stamps && b.Stamp() == before {
-			t.Error("the stamp did not change when the ticket went away")
+	var wrong []error
+	for name, reason := range lacks {
+		if !known[name] {
+			wrong = append(wrong, errors.New("Lacks: there is no case "+name))
 		}
-		wantError(t, ticket.ErrNoTicket)
+		if strings.TrimSpace(reason) == "" {
+			wrong = append(wrong, errors.New("Lacks: no reason given for "+name))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// signIn makes a ticket and waits until the backend makes tokens with it.
+func (s suite) signIn(t *testing.T, life time.Duration) {
+	t.Helper()
+	s.changesStamp(t, "a new ticket", func() { s.w.SignIn(t, life) })
+	s.makesTokens(t)
+}
+
+// renewable is signIn with a ticket that can, or cannot, be renewed.
+func (s suite) renewable(t *testing.T, life, renewable time.Duration) ticket.Status {
+	t.Helper()
+	s.changesStamp(t, "a new ticket", func() { s.w.Renewable(t, life, renewable) })
+	s.makesTokens(t)
+	return s.status(t)
+}
+
+// signInRenewable is signIn with a ticket of an hour that can be renewed for
+// two, where the world has such.
+func (s suite) signInRenewable(t *testing.T) ticket.Status {
+	t.Helper()
+	if canRenew(s.w) {
+		return s.renewable(t, time.Hour, 2*time.Hour)
+	}
+	s.signIn(t, time.Hour)
+	return s.status(t)
+}
+
+// changesStamp does what changes the tickets, and checks that a backend with a
+// stamp shows it at once.
+func (s suite) changesStamp(t *testing.T, what string, do func()) {
+	t.Helper()
+	before := s.b.Stamp()
+	do()
+	if before != "" && s.b.Stamp() == before {
+		t.Errorf("the stamp does not change with %s: %s", what, before)
+	}
+}
+
+// makesTokens waits until the backend does, where it trusts what it saw a
+// moment ago.
+func (s suite) makesTokens(t *testing.T) {
+	t.Helper()
+	eventually(t, func() error {
+		token, err := s.b.Token(t.Context(), s.w.SPN)
+		if err == nil && len(token) == 0 {
+			err = errors.New("an empty token")
+		}
+		return err
 	})
 }
+
+// tokenFails waits until Token fails with want, naming the service.
+func (s suite) tokenFails(t *testing.T, want error) {
+	t.Helper()
+	eventually(t, func() error {
+		token, err := s.b.Token(t.Context(), s.w.SPN)
+		if errors.Is(err, want) && strings.Contains(err.Error(), s.w.SPN) && token == nil {
+			return nil
+		}
+		return errors.Join(errors.New("want "+want.Error()+" naming "+s.w.SPN), err)
+	})
+}
+
+// accepted makes a token and shows it to the acceptor.
+func (s suite) accepted(t *testing.T) {
+	t.Helper()
+	token, err := s.b.Token(t.Context(), s.w.SPN)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	s.accepts(t, token)
+}
+
+func (s suite) accepts(t *testing.T, token []byte) {
+	t.Helper()
+	if who, err := s.w.Accept(token); err != nil || who != s.w.Principal {
+		t.Errorf("acceptor: got %q, %v; want %q", who, err, s.w.Principal)
+	}
+}
+
+func (s suite) status(t *testing.T) ticket.Status {
+	t.Helper()
+	st, err := s.b.Status(t.Context())
+	if err != nil {
+		t.Fatalf("status: %v", err)
+	}
+	return st
+}
+
+// hasNoTicket waits until Token and Status say so.
+func (s suite) hasNoTicket(t *testing.T) {
+	t.Helper()
+	s.tokenFails(t, ticket.ErrNoTicket)
+	st, err := s.b.Status(t.Context())
+	if !errors.Is(err, ticket.ErrNoTicket) || st.Principal != "" || !st.Expires.IsZero() {
+		t.Errorf("status: got %+v, %v; want %v", st, err, ticket.ErrNoTicket)
+	}
+	if !strings.Contains(st.Cache, ":") {
+		t.Errorf("status does not name the cache: %q", st.Cache)
+	}
+}
+
+// untouched checks that the ticket is the one that before describes, and that
+// it still makes tokens.
+func (s suite) untouched(t *testing.T, before ticket.Status) {
+	t.Helper()
+	if after, err := s.b.Status(t.Context()); err != nil || after != before {
+		t.Errorf("the ticket has changed:\ngot  %+v, %v\nwant %+v", after, err, before)
+	}
+	s.accepted(t)
+}
+
+// cache returns the cache in use.
+func (s suite) cache(t *testing.T) ticket.Cache {
+	t.Helper()
+	list, err := s.b.Caches(t.Context())
+	if err != nil {
+		t.Fatalf("caches: %v", err)
+	}
+	for _, c := range list {
+		if c.Used {
+			return c
+		}
+	}
+	t.Fatalf("none of %+v is marked as used", list)
+	return ticket.Cache{}
+}
+
+// outlive waits until the ticket has ended: the library's clock cannot be wound.
+func outlive(st ticket.Status) { time.Sleep(time.Until(st.Expires.Add(time.Second))) }
 
 // eventually repeats ok until it returns nil, for at most the time in which a
 // backend has to notice a change.

@@ -1,9 +1,10 @@
-// Package tickettest is the test world of the ticket rooms: a fake backend
-// with func fields, the suite every backend must pass, and launchers for real
-// servers (MIT KDC, sssd's KCM, a KDC that never answers, the Squid helper as
-// an independent acceptor). Every server runs in a folder of its own on
-// loopback, is stopped by its process id, and a program that is not installed
-// ends the test through testenv.
+// Package tickettest is the test world of the ticket rooms: the suite that
+// every backend must pass, a fake backend with func fields, a realm in memory
+// that makes one, and launchers for real servers (MIT KDC with kadmind, sssd's
+// KCM, a KDC that never answers, the Squid helper as an independent acceptor).
+// Every server runs in a folder of its own on loopback, is stopped by its
+// process id, and a program that is not installed ends the test through
+// testenv.
 package tickettest
 
 import (

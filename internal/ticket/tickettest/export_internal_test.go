@@ -1,0 +1,4 @@
+package tickettest
+
+// CheckLacks is what TestBackend does first.
+var CheckLacks = checkLacks
