@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,12 +25,17 @@ const retryAfter = 50 * time.Millisecond
 // Backend is the system's Kerberos library on one cache or on its default.
 // Many may exist; all share the one loaded library.
 type Backend struct {
-	lib   *library
-	cache string // as configured
-	log   *slog.Logger
+	lib            *library
+	cache, service string // as configured
+	log            *slog.Logger
 
-	where atomic.Pointer[string] // name of the cache or collection in use
-	kcm   memoryCopy
+	where   atomic.Pointer[string] // name of the cache or collection in use
+	looking sync.Mutex             // held by whoever reads the caches to choose one
+	choice  atomic.Pointer[choice] // nil: no ticket is known
+	good    atomic.Int64           // when a ticket was last seen, in Unix nanoseconds
+	gate    gate
+	copies  memoryCopy
+	signIns chan struct{} // one for each that is under way
 }
 
 // New loads the library and reads no ticket. A system without one is
@@ -37,11 +44,16 @@ func New(c Config) (*Backend, error) {
 	if strings.ContainsRune(c.Cache, 0) {
 		return nil, openError("", errors.New("the cache name contains a NUL byte"))
 	}
+	if c.Service != "" {
+		if err := checkSPN(c.Service); err != nil {
+			return nil, openError("", err)
+		}
+	}
 	lib, err := load(c.Flavour)
 	if err != nil {
 		return nil, openError(c.Flavour, err)
 	}
-	b := &Backend{lib: lib, cache: c.Cache, log: c.Log}
+	b := &Backend{lib: lib, cache: c.Cache, service: c.Service, log: c.Log, signIns: make(chan struct{}, maxSignIns)}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -71,32 +83,21 @@ func (b *Backend) Status(ctx context.Context) (ticket.Status, error) {
 	if err := ctx.Err(); err != nil {
 		return ticket.Status{}, err
 	}
-	name := b.locate()
-	c, err := b.lib.status(b.cache)
-	b.kcm.compare(b.lib, c.Status, err)
-	if c.Cache == "" {
-		c.Cache = name
-	}
+	var c contents
+	err := b.retrying(ctx, 0, func() (err error) {
+		b.gate.enter()
+		defer b.gate.leave()
+		c, err = b.look()
+		return err
+	})
 	if err != nil {
-		return ticket.Status{Cache: c.Cache}, &ticket.OpError{Op: "status", Subject: c.Cache, Err: err}
+		return ticket.Status{Cache: c.Name}, &ticket.OpError{Op: "status", Subject: c.Name, Err: err}
 	}
-	return c.Status, nil
+	return c.status(), nil
 }
 
-// Caches implements [ticket.Backend].
-func (b *Backend) Caches(ctx context.Context) ([]ticket.Cache, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	list, err := b.lib.caches(b.cache)
-	if err != nil {
-		return nil, &ticket.OpError{Op: "caches", Subject: *b.where.Load(), Err: err}
-	}
-	return list, nil
-}
-
-// Token implements [ticket.Backend]. A name without a realm gets the default
-// realm of krb5.conf.
+// Token implements [ticket.Backend]. A name without a realm gets the one that
+// krb5.conf gives its host, else that of the ticket.
 func (b *Backend) Token(ctx context.Context, spn string) ([]byte, error) {
 	token, err := b.token(ctx, spn)
 	if err != nil {
@@ -112,46 +113,54 @@ func (b *Backend) token(ctx context.Context, spn string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	token, err := b.try(spn)
-	if !errors.Is(err, ticket.ErrCache) && !errors.Is(err, ticket.ErrNoTicket) {
-		return token, err
-	}
-	// kinit -R and sssd empty a cache before they fill it again.
-	select {
-	case <-ctx.Done():
-		return nil, err
-	case <-time.After(retryAfter):
-	}
-	return b.try(spn)
+	var token []byte
+	err := b.retrying(ctx, 1, func() (err error) {
+		token, err = b.try(spn)
+		return err
+	})
+	return token, err
 }
 
 // try asks once and finds out what a failure means.
 func (b *Backend) try(spn string) ([]byte, error) {
-	cache := b.cache
-	if strings.HasPrefix(*b.where.Load(), "KCM:") && b.lib.ccCopy != nil {
-		c, err := b.kcm.borrow(b.lib, b.cache)
+	b.gate.enter()
+	defer b.gate.leave()
+	ch, err := b.current()
+	if err != nil {
+		return nil, err
+	}
+	cache, service := ch.cache, b.qualified(ch, spn)
+	if b.copied() {
+		c, err := b.copies.borrow(b.lib, cache, service)
 		if err != nil {
+			b.choice.Store(nil) // it may be gone, and another one be there
 			return nil, err
 		}
-		defer b.kcm.giveBack(b.lib, c)
+		defer b.copies.giveBack(b.lib, c)
 		cache = c.name
 	}
-	token, err := b.lib.token(cache, spn)
+	token, err := b.lib.token(cache, service)
 	var e *Error
 	if err == nil || !errors.As(err, &e) {
 		return token, err
 	}
 	if e.Kind == nil || aboutCache(e.Minor) {
-		b.kcm.drop(b.lib)
+		b.copies.drop(b.lib)
 		b.explain(e)
 	}
 	return nil, e
 }
 
-// explain looks at the cache itself: the libraries use the same code for a
+// copied reports whether tokens come from a copy of the cache.
+func (b *Backend) copied() bool {
+	kind := kindOfCache(*b.where.Load())
+	return kind == "KCM" || kind == "KEYRING"
+}
+
+// explain looks at the caches anew: the libraries use the same code for a
 // missing cache, a damaged one, and an expired ticket.
 func (b *Backend) explain(e *Error) {
-	c, err := b.lib.status(b.cache)
+	c, err := b.look()
 	var seen *Error
 	switch {
 	case errors.As(err, &seen):
@@ -173,16 +182,39 @@ func (b *Backend) Stamp() string {
 		if file, single := strings.CutPrefix(rest, ":"); single {
 			return fileStamp(file)
 		}
-		primary := filepath.Join(rest, "primary")
-		current := "tkt" // without a primary file
-		if text, err := os.ReadFile(primary); err == nil {
-			if line, _, _ := strings.Cut(string(text), "\n"); line != "" {
-				current = filepath.Base(line)
-			}
-		}
-		return fileStamp(primary) + " " + current + " " + fileStamp(filepath.Join(rest, current))
+		return dirStamp(rest)
 	}
 	return ""
+}
+
+// dirStamp covers every cache of the collection, because a change in one that
+// is not in use may make it the one.
+func dirStamp(dir string) string {
+	stamp := fileStamp(dir)
+	for _, name := range collectionFiles(dir) {
+		stamp += " " + name + " " + fileStamp(filepath.Join(dir, name))
+	}
+	return stamp
+}
+
+// collectionFiles are the files of a DIR collection, in order: caches, and the
+// one that names the default.
+func collectionFiles(dir string) []string {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(2 * maxCaches)
+	names = slices.DeleteFunc(names, func(name string) bool { return !inCollection(name) })
+	slices.Sort(names)
+	return names[:min(len(names), maxCaches)]
+}
+
+// inCollection reports whether a file of a DIR collection's folder is one of
+// them.
+func inCollection(name string) bool {
+	return name == "primary" || strings.HasPrefix(name, "tkt")
 }
 
 func fileStamp(path string) string {
@@ -193,15 +225,3 @@ func fileStamp(path string) string {
 	st := info.Sys().(*syscall.Stat_t)
 	return fmt.Sprint(st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
 }
-
-// Watch implements [ticket.Backend].
-func (b *Backend) Watch(context.Context, func()) error { return errors.ErrUnsupported }
-
-// Renew implements [ticket.Backend].
-func (b *Backend) Renew(context.Context, ...string) error { return errors.ErrUnsupported }
-
-// SignIn implements [ticket.Backend].
-func (b *Backend) SignIn(context.Context, ticket.Login) error { return errors.ErrUnsupported }
-
-// SignOut implements [ticket.Backend].
-func (b *Backend) SignOut(context.Context) error { return errors.ErrUnsupported }

@@ -4,6 +4,8 @@ package gss
 
 import (
 	"errors"
+	"math/bits"
+	"path/filepath"
 	"strings"
 	"time"
 	"unsafe"
@@ -17,20 +19,21 @@ type cred [24]uint64
 // credLayout says where the fields of a library's krb5_creds lie. The layouts
 // are part of the ABI that the library's soname names.
 type credLayout struct {
-	server    uintptr // principal
-	times     uintptr // auth, start, end, renew
-	timeSize  uintptr // bytes in each
-	flags     uintptr // 32 bits
-	renewable uint32
+	client, server uintptr // principals
+	encType        uintptr // 32 bits
+	times          uintptr // auth, start, end, renew
+	timeSize       uintptr // bytes in each
+	flags          uintptr // 32 bits
+	flagsReversed  bool    // a C bit field: bit 0 of RFC 4120 is the least significant
 }
 
 var (
-	mitCreds     = credLayout{server: 16, times: 48, timeSize: 4, flags: 68, renewable: 0x00800000}
-	heimdalCreds = credLayout{server: 8, times: 40, timeSize: 8, flags: 136, renewable: 1 << 8}
+	mitCreds     = credLayout{client: 8, server: 16, encType: 28, times: 48, timeSize: 4, flags: 68}
+	heimdalCreds = credLayout{client: 0, server: 8, encType: 16, times: 40, timeSize: 8, flags: 136, flagsReversed: true}
 )
 
-func (o credLayout) principal(c *cred) handle {
-	return *(*handle)(unsafe.Add(unsafe.Pointer(c), o.server))
+func (o credLayout) principal(c *cred, at uintptr) *handle {
+	return (*handle)(unsafe.Add(unsafe.Pointer(c), at))
 }
 
 // time returns the i-th time, minus offset; zero stays zero.
@@ -48,15 +51,39 @@ func (o credLayout) time(c *cred, i uintptr, offset time.Duration) time.Time {
 	return time.Unix(sec, 0).UTC().Add(-offset)
 }
 
-func (o credLayout) isRenewable(c *cred) bool {
-	return *(*uint32)(unsafe.Add(unsafe.Pointer(c), o.flags))&o.renewable != 0
+// ticket describes c, whose server is known already.
+func (o credLayout) ticket(c *cred, server string, offset time.Duration) ticket.Ticket {
+	flags := *(*uint32)(unsafe.Add(unsafe.Pointer(c), o.flags))
+	if o.flagsReversed {
+		flags = bits.Reverse32(flags)
+	}
+	t := ticket.Ticket{
+		Server: server, Flags: ticket.Flags(flags),
+		EncType: ticket.EncType(*(*int32)(unsafe.Add(unsafe.Pointer(c), o.encType))),
+		Start:   o.time(c, 1, offset), Expires: o.time(c, 2, offset),
+	}
+	if t.Start.IsZero() {
+		t.Start = o.time(c, 0, offset) // RFC 4120 section 5.3: absent means authtime
+	}
+	if t.Flags&ticket.FlagRenewable != 0 {
+		t.RenewUntil = o.time(c, 3, offset)
+	}
+	return t
 }
 
 // contents is one cache, read.
 type contents struct {
-	ticket.Status
-	services []ticket.Ticket
-	expired  bool // by the library's clock, which knows the KDC's offset
+	ticket.Cache
+	tgt     ticket.Ticket // the one for the principal's own realm that lasts longest
+	expired bool          // by the library's clock, which knows the KDC's offset
+}
+
+func (c contents) status() ticket.Status {
+	return ticket.Status{
+		Principal: c.Principal, Realm: c.Realm, Cache: c.Name,
+		Start: c.tgt.Start, Expires: c.tgt.Expires,
+		RenewUntil: c.tgt.RenewUntil, Renewable: c.tgt.Flags&ticket.FlagRenewable != 0,
+	}
 }
 
 // withContext lends f a krb5_context. Contexts are not safe for concurrent
@@ -108,10 +135,10 @@ func (l *library) defaultName() (name string) {
 	return name
 }
 
-// status reads the cache called name ("" is the default one). With an error
+// readCache reads the cache called name ("" is the default one). With an error
 // the contents still name the cache where that much is known.
-func (l *library) status(name string) (c contents, err error) {
-	c.Cache = name
+func (l *library) readCache(name string) (c contents, err error) {
+	c.Name = name
 	err = l.withCache(name, func(ctx, cc handle) error {
 		c, err = l.read(ctx, cc)
 		return err
@@ -122,59 +149,23 @@ func (l *library) status(name string) (c contents, err error) {
 // read returns what is in cc. A cache without a TGT for the principal's own
 // realm is [ticket.ErrNoTicket].
 func (l *library) read(ctx, cc handle) (c contents, err error) {
-	var s handle
-	if code := l.ccFullName(ctx, cc, &s); code != 0 {
-		return c, l.krb5Error(ctx, code)
+	if c.Name, err = l.fullName(ctx, cc); err != nil {
+		return c, err
 	}
-	c.Cache = goString(s)
-	l.freeString(ctx, s)
-
-	var principal handle
-	if code := l.ccPrincipal(ctx, cc, &principal); code != 0 {
-		return c, l.krb5Error(ctx, code)
+	principal, err := l.principalOf(ctx, cc)
+	if err != nil {
+		return c, err
 	}
 	defer l.freePrincipal(ctx, principal)
 	c.Principal = l.unparse(ctx, principal)
 	c.Realm = realmOf(c.Principal)
-	tgt := "krbtgt/" + c.Realm + "@" + c.Realm
 
 	offset := l.offset(ctx, cc) // known once the cache has been read
-	var cursor handle
-	if code := l.ccStart(ctx, cc, &cursor); code != 0 {
-		return c, l.krb5Error(ctx, code)
-	}
-	defer l.ccEnd(ctx, cc, &cursor)
-	for {
-		cr := new(cred)
-		code := l.ccNext(ctx, cc, &cursor, cr)
-		if code == codeCacheEnd {
-			break
-		}
-		if code != 0 {
-			e := l.krb5Error(ctx, code)
-			e.Kind = ticket.ErrCache // it exists, so it is damaged or being replaced
-			return c, e
-		}
-		server := l.unparse(ctx, l.creds.principal(cr))
-		end := l.creds.time(cr, 2, offset)
-		switch {
-		case strings.HasSuffix(server, "@X-CACHECONF:"): // the library's own notes
-		case server == tgt:
-			if end.After(c.Expires) { // a renewed TGT may lie beside the old one
-				c.Start, c.Expires, c.RenewUntil = l.creds.time(cr, 1, offset), end, l.creds.time(cr, 3, offset)
-				c.Renewable = l.creds.isRenewable(cr)
-				if c.Start.IsZero() {
-					c.Start = l.creds.time(cr, 0, offset) // RFC 4120 section 5.3: absent means authtime
-				}
-				if !c.Renewable {
-					c.RenewUntil = time.Time{}
-				}
-			}
-		case strings.HasPrefix(server, "krbtgt/"): // another realm's
-		default:
-			c.services = append(c.services, ticket.Ticket{Server: server, Expires: end})
-		}
-		l.freeCred(ctx, cr)
+	err = l.each(ctx, cc, func(cr *cred, server string) {
+		c.add(l.creds.ticket(cr, server, offset))
+	})
+	if err != nil {
+		return c, err
 	}
 	if c.Expires.IsZero() {
 		return c, &Error{Kind: ticket.ErrNoTicket, Text: "the cache holds no ticket-granting ticket for " + c.Realm}
@@ -184,6 +175,52 @@ func (l *library) read(ctx, cc handle) (c contents, err error) {
 		c.expired = !c.Expires.Add(offset).After(time.Unix(now, 0))
 	}
 	return c, nil
+}
+
+// maxCreds is how many entries of one cache are looked at.
+const maxCreds = 10000
+
+// each calls f for every entry of cc, the library's own notes included.
+func (l *library) each(ctx, cc handle, f func(cr *cred, server string)) error {
+	var cursor handle
+	if code := l.ccStart(ctx, cc, &cursor); code != 0 {
+		return l.krb5Error(ctx, code)
+	}
+	defer l.ccEnd(ctx, cc, &cursor)
+	for range maxCreds {
+		cr := new(cred)
+		switch code := l.ccNext(ctx, cc, &cursor, cr); code {
+		case 0:
+			f(cr, l.unparse(ctx, *l.creds.principal(cr, l.creds.server)))
+			l.freeCred(ctx, cr)
+		case codeCacheEnd:
+			return nil
+		default:
+			e := l.krb5Error(ctx, code)
+			e.Kind = ticket.ErrCache // it exists, so it is damaged or being replaced
+			return e
+		}
+	}
+	return nil
+}
+
+// isNote reports whether a cache entry holds no ticket but what the library
+// remembers about a KDC.
+func isNote(server string) bool { return strings.HasSuffix(server, "@X-CACHECONF:") }
+
+// add files t under what it is.
+func (c *contents) add(t ticket.Ticket) {
+	switch {
+	case isNote(t.Server):
+	case !strings.HasPrefix(t.Server, "krbtgt/"):
+		c.Services = append(c.Services, t)
+	default:
+		c.TGTs = append(c.TGTs, t)
+		// A renewed TGT may lie beside the old one.
+		if t.Server == "krbtgt/"+c.Realm+"@"+c.Realm && t.Expires.After(c.Expires) {
+			c.tgt, c.Expires = t, t.Expires
+		}
+	}
 }
 
 // offset is how far the KDC's clock was ahead when the ticket was issued. The
@@ -212,53 +249,98 @@ func (l *library) unparse(ctx, principal handle) string {
 	return goString(s)
 }
 
-// caches lists the collection, and the cache called extra if it is outside.
-// An unreadable cache is listed by name only.
-func (l *library) caches(extra string) (list []ticket.Cache, err error) {
+// collection lists the caches of the collection called name, of the default
+// one if that is "". A name of a single cache lists only that.
+func (l *library) collection(name string) (list []contents, err error) {
 	err = l.withContext(func(ctx handle) error {
-		var dflt, cc, cursor handle
-		primary := ""
-		if l.ccDefault(ctx, &dflt) == 0 {
-			c, _ := l.read(ctx, dflt)
-			primary = c.Cache
-			l.ccClose(ctx, dflt)
+		if err := l.setDefaultName(ctx, name); err != nil {
+			return err
 		}
-		if code := l.colNew(ctx, &cursor); code != 0 {
-			return l.krb5Error(ctx, code)
-		}
-		defer l.colFree(ctx, &cursor)
-		for l.colNext(ctx, cursor, &cc) == 0 && cc != nil {
+		primary := l.primary(ctx)
+		return l.eachCache(ctx, func(cc handle) {
 			c, err := l.read(ctx, cc)
-			l.ccClose(ctx, cc)
 			// MEMORY caches, where a library lists them, are our own copies; a default cache that
 			// does not exist is no cache.
-			if strings.HasPrefix(c.Cache, "MEMORY:") || errors.Is(err, ticket.ErrNoTicket) && c.Principal == "" {
-				continue
+			if strings.HasPrefix(c.Name, "MEMORY:") || errors.Is(err, ticket.ErrNoTicket) && c.Principal == "" {
+				return
 			}
-			list = append(list, c.listed(primary))
-		}
-		return nil
+			c.Default = c.Name == primary
+			if !errors.Is(err, ticket.ErrNoTicket) { // a cache may well hold no TGT
+				c.Err = err
+			}
+			list = append(list, c)
+		})
 	})
-	if err != nil || extra == "" {
-		return list, err
-	}
-	c, err := l.status(extra)
-	if err != nil && c.Principal == "" {
-		return list, nil
-	}
-	for _, known := range list {
-		if known.Name == c.Cache {
-			return list, nil
-		}
-	}
-	return append(list, c.listed("")), nil
+	return list, err
 }
 
-func (c contents) listed(primary string) ticket.Cache {
-	return ticket.Cache{
-		Name: c.Cache, Principal: c.Principal, Realm: c.Realm,
-		Default: c.Cache == primary, Expires: c.Expires, Services: c.services,
+// eachCache lends f every cache of the default collection of ctx.
+func (l *library) eachCache(ctx handle, f func(cc handle)) error {
+	folder, isDir := strings.CutPrefix(goString(l.ccDefaultName(ctx)), "DIR:")
+	if isDir && l.ccMove == nil {
+		return l.eachInFolder(ctx, folder, f)
 	}
+	var cc, cursor handle
+	if code := l.colNew(ctx, &cursor); code != 0 {
+		return l.krb5Error(ctx, code)
+	}
+	defer l.colFree(ctx, &cursor)
+	for range maxCaches {
+		if l.colNext(ctx, cursor, &cc) != 0 || cc == nil {
+			break
+		}
+		f(cc)
+		l.ccClose(ctx, cc)
+	}
+	return nil
+}
+
+// eachInFolder is for Heimdal, which crashes when it lists a DIR collection
+// (seen with 7.8).
+func (l *library) eachInFolder(ctx handle, folder string, f func(cc handle)) error {
+	names := []string{folder} // of one cache, ":/path"
+	if !strings.HasPrefix(folder, ":") {
+		names = nil
+		for _, name := range collectionFiles(folder) {
+			if name != "primary" {
+				names = append(names, ":"+filepath.Join(folder, name))
+			}
+		}
+	}
+	for _, name := range names {
+		var cc handle
+		if code := l.ccResolve(ctx, "DIR:"+name, &cc); code != 0 {
+			return l.krb5Error(ctx, code)
+		}
+		f(cc)
+		l.ccClose(ctx, cc)
+	}
+	return nil
+}
+
+// maxCaches is how many caches of a collection are looked at.
+const maxCaches = 256
+
+// setDefaultName makes name the default of ctx, unless it is "".
+func (l *library) setDefaultName(ctx handle, name string) error {
+	if name == "" {
+		return nil
+	}
+	if code := l.ccSetDefaultName(ctx, name); code != 0 {
+		return l.krb5Error(ctx, code)
+	}
+	return nil
+}
+
+// primary is the full name of the default cache of ctx, "" if unknown.
+func (l *library) primary(ctx handle) string {
+	var cc handle
+	if l.ccDefault(ctx, &cc) != 0 {
+		return ""
+	}
+	defer l.ccClose(ctx, cc)
+	name, _ := l.fullName(ctx, cc)
+	return name
 }
 
 // realmOf returns what follows the last unescaped "@" of an unparsed name.

@@ -23,13 +23,22 @@ import (
 
 // Config says which tickets a [Backend] uses.
 type Config struct {
-	// Cache is the full name of a ticket cache (FILE:/tmp/krb5cc_1000,
-	// KCM:, …); "" is the system's default, which KRB5CCNAME decides.
+	// Cache is the full name of a ticket cache (FILE:/tmp/krb5cc_1000), which
+	// is used and no other, or of a collection (DIR:/run/user/1000/krb5, KCM:)
+	// to choose from; "" is the system's default, which KRB5CCNAME decides.
 	Cache string
+
+	// Service is the principal of the upstream, "HTTP/host" or with its realm.
+	// That realm decides which of several caches is used. May be empty.
+	Service string
 
 	// Flavour is "mit", "heimdal", or "" for MIT and, where that is missing,
 	// Heimdal. A process uses one of them for its whole life.
 	Flavour string
+
+	// Tools does what GSS.framework cannot do in process; only macOS needs it.
+	// Nil: that much is not to be had.
+	Tools Tools
 
 	Log *slog.Logger // nil discards
 }
@@ -78,6 +87,15 @@ const (
 	codeCacheFormat    = -1765328185 // KRB5_CC_FORMAT
 	codeCacheEmpty     = 39756044    // KG_EMPTY_CCACHE
 	codeNoEntry        = 2           // ENOENT, as Heimdal passes it on
+	codeBeingReplaced  = 1           // EPERM: Heimdal found the file just being replaced, or not private
+
+	codeBadOption        = -1765328371 // KRB5KDC_ERR_BADOPTION
+	codePrincipalUnknown = -1765328378 // KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN
+	codeRevoked          = -1765328366 // KRB5KDC_ERR_CLIENT_REVOKED
+	codePasswordExpired  = -1765328361 // KRB5KDC_ERR_KEY_EXP
+	codePreauthFailed    = -1765328360 // KRB5KDC_ERR_PREAUTH_FAILED
+	codeBadIntegrity     = -1765328353 // KRB5KRB_AP_ERR_BAD_INTEGRITY
+	codeInterrupted      = -1765328253 // KRB5_LIBOS_PWDINTR
 )
 
 // kindOf names the cause that a code from a token call proves by itself. Codes
@@ -97,6 +115,23 @@ func kindOf(minor int32) error {
 	return nil
 }
 
+// signInKindOf is the same for a call that asks a KDC for a TGT.
+func signInKindOf(code int32) error {
+	switch code {
+	case codePreauthFailed, codeBadIntegrity:
+		return ticket.ErrPassword
+	case codePrincipalUnknown:
+		return ticket.ErrPrincipalUnknown
+	case codeRevoked:
+		return ticket.ErrRevoked
+	case codePasswordExpired:
+		return ticket.ErrPasswordExpired
+	case codeBadOption: // RFC 4120 section 3.3.3.1: asked to renew what cannot be
+		return ticket.ErrNotRenewable
+	}
+	return kindOf(code)
+}
+
 // cacheKindOf is the same for a libkrb5 call that only reads a cache.
 func cacheKindOf(code int32) error {
 	switch code {
@@ -111,7 +146,7 @@ func cacheKindOf(code int32) error {
 func aboutCache(minor int32) bool {
 	switch minor {
 	case codeCacheNotFound, codeCacheEnd, codeCacheBadName, codeCacheType, codeCacheIO, codeCachePerm,
-		codeCacheNoFile, codeCacheFormat, codeCacheEmpty, codeNoEntry:
+		codeCacheNoFile, codeCacheFormat, codeCacheEmpty, codeNoEntry, codeBeingReplaced:
 		return true
 	}
 	return false

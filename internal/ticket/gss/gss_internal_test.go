@@ -20,7 +20,7 @@ func TestCodes(t *testing.T) {
 			t.Errorf("%d is said to be about the cache", code)
 		}
 	}
-	for _, code := range []int32{-1765328243, -1765328189, -1765328185, -1765328191, 39756044, 2} {
+	for _, code := range []int32{-1765328243, -1765328189, -1765328185, -1765328191, 39756044, 2, 1} {
 		if !aboutCache(code) {
 			t.Errorf("%d is not said to be about the cache", code)
 		}

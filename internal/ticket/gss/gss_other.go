@@ -1,4 +1,4 @@
-//go:build !linux || nogss
+//go:build (!linux && !darwin) || nogss
 
 package gss
 

@@ -3,7 +3,9 @@
 package gss
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,9 +16,9 @@ import (
 // still the same.
 const copyTrust = time.Second
 
-// memoryCopy keeps a copy of a KCM cache in the library's own memory. The KCM
-// daemon needs 6 to 20 ms for a token and collapses under concurrent ones; the
-// copy needs 50 µs and does not notice a renewal half done.
+// memoryCopy keeps a copy of a KCM or KEYRING cache in the library's own
+// memory, where a token needs 50 µs and a renewal half done is not noticed. The
+// KCM daemon needs 6 to 20 ms for one and collapses under concurrent ones.
 type memoryCopy struct {
 	refresh sync.Mutex // held by the one caller that asks the daemon
 
@@ -24,11 +26,16 @@ type memoryCopy struct {
 	current *copied
 }
 
+// maxServices bounds copied.services.
+const maxServices = 64
+
 // A copied cache lives until it has been replaced and its last user is gone.
 type copied struct {
 	name      string // MEMORY:…
+	source    string
 	principal string
 	expires   time.Time
+	services  []string // whose tickets the source was asked to hold before it was copied
 
 	// guarded by memoryCopy.mu
 	users    int
@@ -36,73 +43,102 @@ type copied struct {
 	checked  time.Time
 }
 
-// borrow returns the copy to use, which the caller gives back.
-func (m *memoryCopy) borrow(l *library, source string) (*copied, error) {
-	if c := m.use(false); c != nil {
+// borrow returns the copy to use for a token for spn, which the caller gives
+// back. The ticket for a new service goes into the source first: everybody else
+// finds it there, and so does the next copy when no KDC answers.
+func (m *memoryCopy) borrow(l *library, source, spn string) (*copied, error) {
+	if c := m.use(source, spn, false); c != nil {
 		return c, nil
 	}
 	if !m.refresh.TryLock() {
 		// Somebody is asking already. An old copy is good enough meanwhile;
 		// without any, wait for what they get.
-		if c := m.use(true); c != nil {
+		if c := m.use(source, spn, true); c != nil {
 			return c, nil
 		}
 		m.refresh.Lock()
 	}
 	defer m.refresh.Unlock()
-	if c := m.use(false); c != nil {
+	if c := m.use(source, spn, false); c != nil {
 		return c, nil
 	}
 
-	st, err := l.status(source)
+	st, err := l.readCache(source)
 	m.mu.Lock()
 	old := m.current
-	same := old != nil && err == nil && old.principal == st.Principal && old.expires.Equal(st.Expires)
+	mine := old != nil && old.source == source && slices.Contains(old.services, spn)
+	same := mine && err == nil && old.holds(st)
 	// A daemon that is being restarted takes no ticket away.
-	if same || old != nil && errors.Is(err, ticket.ErrCache) {
+	if same || mine && errors.Is(err, ticket.ErrCache) {
 		old.checked = time.Now()
 		old.users++
 		m.mu.Unlock()
 		return old, nil
 	}
-	m.current = nil
 	m.mu.Unlock()
-	m.retire(l, old)
 	if err != nil {
+		m.drop(l)
 		return nil, err
 	}
+	return m.renew(l, st, spn)
+}
 
-	c := &copied{principal: st.Principal, expires: st.Expires, users: 1, checked: time.Now()}
-	if c.name, err = l.copyToMemory(source); err != nil {
+// renew replaces the copy by one of st, for spn and the services of the one
+// before. The caller holds m.refresh.
+func (m *memoryCopy) renew(l *library, st contents, spn string) (*copied, error) {
+	c := &copied{source: st.Name, principal: st.Principal, expires: st.Expires, users: 1, services: []string{spn}}
+	m.mu.Lock()
+	if old := m.current; old != nil && old.source == st.Name && old.holds(st) && len(old.services) < maxServices {
+		c.services = append(c.services, old.services...)
+	}
+	m.mu.Unlock()
+	err := l.withCache(st.Name, func(ctx, cc handle) error {
+		l.prefetch(context.Background(), ctx, cc, []string{spn})
+		return nil
+	})
+	if err == nil {
+		c.name, err = l.copyToMemory(st.Name)
+	}
+	if err != nil {
+		m.drop(l)
 		return nil, err
 	}
+	c.checked = time.Now()
 	m.mu.Lock()
+	old := m.current
 	m.current = c
 	m.mu.Unlock()
+	m.retire(l, old)
 	return c, nil
 }
 
 // compare drops the copy when the source, just read, holds another ticket or
 // none. Whoever was told so must not get a token of the old one afterwards: it
 // would count as made with what is there now.
-func (m *memoryCopy) compare(l *library, st ticket.Status, err error) {
+func (m *memoryCopy) compare(l *library, st contents, err error) {
 	m.mu.Lock()
 	c := m.current
 	m.mu.Unlock()
 	if c == nil || err != nil && !errors.Is(err, ticket.ErrNoTicket) {
 		return
 	}
-	if err != nil || c.principal != st.Principal || !c.expires.Equal(st.Expires) {
+	if err != nil || c.source != st.Name || !c.holds(st) {
 		m.drop(l)
 	}
 }
 
-// use returns the current copy if it is fresh, or at any age.
-func (m *memoryCopy) use(anyAge bool) *copied {
+// holds reports whether st is still what c was copied from.
+func (c *copied) holds(st contents) bool {
+	return c.principal == st.Principal && c.expires.Equal(st.Expires)
+}
+
+// use returns the current copy of source for spn if it is fresh, or at any age.
+func (m *memoryCopy) use(source, spn string, anyAge bool) *copied {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.current
-	if c == nil || !anyAge && time.Since(c.checked) >= copyTrust {
+	if c == nil || c.source != source || !slices.Contains(c.services, spn) ||
+		!anyAge && time.Since(c.checked) >= copyTrust {
 		return nil
 	}
 	c.users++
@@ -115,7 +151,7 @@ func (m *memoryCopy) giveBack(l *library, c *copied) {
 	gone := c.replaced && c.users == 0
 	m.mu.Unlock()
 	if gone {
-		l.destroy(c.name)
+		l.remove(c.name)
 	}
 }
 
@@ -129,7 +165,7 @@ func (m *memoryCopy) retire(l *library, c *copied) {
 	gone := c.users == 0
 	m.mu.Unlock()
 	if gone {
-		l.destroy(c.name)
+		l.remove(c.name)
 	}
 }
 
@@ -145,39 +181,27 @@ func (m *memoryCopy) drop(l *library) {
 
 func (l *library) copyToMemory(source string) (name string, err error) {
 	err = l.withCache(source, func(ctx, from handle) error {
-		var principal, to, s handle
-		if code := l.ccPrincipal(ctx, from, &principal); code != 0 {
-			return l.krb5Error(ctx, code)
+		principal, err := l.principalOf(ctx, from)
+		if err != nil {
+			return err
 		}
 		defer l.freePrincipal(ctx, principal)
+		var to handle
 		code := l.ccNewUnique(ctx, "MEMORY", nil, &to)
 		if code != 0 {
 			return l.krb5Error(ctx, code)
 		}
 		if code = l.ccInit(ctx, to, principal); code == 0 {
-			if code = l.ccCopy(ctx, from, to); code == 0 {
-				code = l.ccFullName(ctx, to, &s)
-			}
+			code = l.ccCopy(ctx, from, to)
 		}
 		if code != 0 {
 			err := l.krb5Error(ctx, code)
 			l.ccDestroy(ctx, to)
 			return err
 		}
-		name = goString(s)
-		l.freeString(ctx, s)
-		l.ccClose(ctx, to)
-		return nil
+		defer l.ccClose(ctx, to)
+		name, err = l.fullName(ctx, to)
+		return err
 	})
 	return name, err
-}
-
-func (l *library) destroy(name string) {
-	l.withContext(func(ctx handle) error {
-		var cc handle
-		if l.ccResolve(ctx, name, &cc) == 0 {
-			l.ccDestroy(ctx, cc) // closes it too
-		}
-		return nil
-	})
 }
