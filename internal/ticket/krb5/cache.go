@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"kerbpass/internal/ticket"
 )
 
 // Bounds on a cache file. Real ones hold a few tickets of at most 64 KB.
@@ -13,6 +15,8 @@ const (
 	maxCreds      = 4096
 	maxComponents = 16
 )
+
+const tagOffset = 1 // of the header field with the KDC's clock offset
 
 // A principal as a cache spells it.
 type principal struct {
@@ -27,21 +31,19 @@ type cred struct {
 	etype                   int32
 	key                     []byte
 	auth, start, end, renew time.Time // UTC; zero: not given
-	flags                   uint32    // bit 0 of RFC 4120 is the highest
-	ticket                  []byte    // DER
+	flags                   ticket.Flags
+	skey                    byte   // the key is another ticket's session key
+	addresses, authData     []byte // counted lists, as they lie in the file
+	ticket                  []byte // DER
+	second                  []byte // another ticket, for user-to-user exchanges
 }
-
-// Ticket flags as a cache holds them (RFC 4120 section 5.3).
-const (
-	flagInvalid   = 1 << (31 - 7)
-	flagRenewable = 1 << (31 - 8)
-)
 
 // A cacheFile is the checked content of a FILE cache.
 type cacheFile struct {
 	client principal
 	offset time.Duration // the KDC's clock minus this machine's, as noted at sign-in
-	creds  []cred        // tickets only: notes and removed entries are left out
+	creds  []cred        // tickets only: removed entries are left out
+	notes  []cred        // what libraries write down for themselves
 }
 
 var errEmpty = errors.New("the file is empty")
@@ -81,8 +83,11 @@ func parseCache(b []byte) (*cacheFile, error) {
 		if r.failed {
 			return nil, fmt.Errorf("cut off or damaged at byte %d, in entry %d, which begins at %d", r.at, n+1, begin)
 		}
-		if e.isTicket() {
+		switch {
+		case e.isTicket():
 			c.creds = append(c.creds, e)
+		case e.isNote():
+			c.notes = append(c.notes, e)
 		}
 	}
 	return c, nil
@@ -91,9 +96,16 @@ func parseCache(b []byte) (*cacheFile, error) {
 // isTicket tells a ticket from notes that libraries leave in a cache, from
 // entries they have struck out, and from what no KDC would have issued.
 func (e *cred) isTicket() bool {
-	struck := e.auth.Unix() == 0xffffffff && e.end.IsZero()
-	return !struck && e.client.plain() && e.server.plain() && isDER(e.ticket, 0x61)
+	return !e.struck() && e.client.plain() && e.server.plain() && isDER(e.ticket, 0x61)
 }
+
+// isNote reports whether e holds a library's own data, such as which kind of
+// pre-authentication the KDC wanted.
+func (e *cred) isNote() bool {
+	return !e.struck() && e.client.plain() && e.server.realm == "X-CACHECONF:"
+}
+
+func (e *cred) struck() bool { return e.auth.Unix() == 0xffffffff && e.end.IsZero() }
 
 // plain reports whether p can be a name on the wire and in a message: it has a
 // realm (not the X-CACHECONF: of a note), a part, and no control characters.
@@ -195,8 +207,9 @@ func (r *reader) header() (offset time.Duration) {
 	fields := &reader{b: r.bytes(uint32(r.u16()))}
 	for fields.at < len(fields.b) && !fields.failed {
 		tag, value := fields.u16(), &reader{b: fields.bytes(uint32(fields.u16()))}
-		if tag == 1 && len(value.b) == 8 {
-			offset = time.Duration(int32(value.u32()))*time.Second + time.Duration(int32(value.u32()))*time.Microsecond
+		if tag == tagOffset && len(value.b) == 8 {
+			s, us := int32(value.u32()), int32(value.u32())
+			offset = time.Duration(s)*time.Second + time.Duration(us%1e6)*time.Microsecond
 		}
 	}
 	r.failed = r.failed || fields.failed
@@ -228,20 +241,22 @@ func (r *reader) cred(version byte) cred {
 	if e.start.IsZero() {
 		e.start = e.auth // RFC 4120 section 5.3: absent means authtime
 	}
-	r.u8() // is_skey
-	e.flags = r.u32()
-	r.tagged() // addresses
-	r.tagged() // authorization data
+	e.skey = r.u8()
+	e.flags = ticket.Flags(r.u32())
+	e.addresses = r.tagged()
+	e.authData = r.tagged()
 	e.ticket = r.data()
-	r.data() // second ticket
+	e.second = r.data()
 	return e
 }
 
-// tagged passes over a counted list of typed values. A false count runs into
-// the end of the file; nothing is allocated for it.
-func (r *reader) tagged() {
+// tagged returns the bytes of a counted list of typed values. A false count
+// runs into the end of the file; nothing is allocated for it.
+func (r *reader) tagged() []byte {
+	begin := r.at
 	for n := r.u32(); n > 0 && !r.failed; n-- {
 		r.u16()
 		r.data()
 	}
+	return r.b[begin:r.at:r.at]
 }

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jcmturner/gokrb5/v8/iana/etypeID"
 )
@@ -90,7 +93,7 @@ func (p *profile) load(path string, depth int) error {
 		return fmt.Errorf("%s: too many includes (%d files, %d deep)", path, len(p.files), depth)
 	}
 	p.note(path)
-	b, _, err := readFile(path, p.left, nil)
+	b, err := readFile(path, p.left, nil)
 	if err != nil {
 		return err
 	}
@@ -207,29 +210,47 @@ type conf struct {
 
 // kdcs lists the addresses of a realm's KDCs. Forms that need more than TCP or
 // UDP (a KDC behind HTTPS) are left out.
-func (c conf) kdcs(realm string) []string {
-	var out []string
-	for _, v := range c.root.get("realms", realm, "kdc") {
-		word, _, _ := strings.Cut(v, " ")
-		word = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSuffix(word, "*"), "tcp/"), "udp/")
-		if word != "" && !strings.Contains(word, "/") && len(out) < maxKDCs {
-			out = append(out, withPort(word))
+func (c conf) kdcs(realm string) []string { return c.servers(realm, "kdc", "88") }
+
+// kpasswd lists the servers that change passwords. Where none is named, the
+// admin_server does, on its usual port.
+func (c conf) kpasswd(realm string) []string {
+	const port = "464" // RFC 3244 section 1
+	if out := c.servers(realm, "kpasswd_server", port); len(out) > 0 {
+		return out
+	}
+	out := c.servers(realm, "admin_server", port)
+	for i, addr := range out {
+		if host, _, err := net.SplitHostPort(addr); err == nil {
+			out[i] = net.JoinHostPort(host, port)
 		}
 	}
 	return out
 }
 
-// withPort adds the Kerberos port to host, host:port, [v6], [v6]:port or v6.
-func withPort(s string) string {
+func (c conf) servers(realm, relation, port string) []string {
+	var out []string
+	for _, v := range c.root.get("realms", realm, relation) {
+		word, _, _ := strings.Cut(v, " ")
+		word = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSuffix(word, "*"), "tcp/"), "udp/")
+		if word != "" && !strings.Contains(word, "/") && len(out) < maxKDCs {
+			out = append(out, withPort(word, port))
+		}
+	}
+	return out
+}
+
+// withPort adds port to host, host:port, [v6], [v6]:port or v6.
+func withPort(s, port string) string {
 	switch colons := strings.Count(s, ":"); {
 	case strings.HasPrefix(s, "["):
 		if strings.HasSuffix(s, "]") {
-			return s + ":88"
+			return s + ":" + port
 		}
 	case colons == 0:
-		return s + ":88"
+		return s + ":" + port
 	case colons > 1:
-		return "[" + s + "]:88"
+		return "[" + s + "]:" + port
 	}
 	return s
 }
@@ -239,6 +260,62 @@ func (c conf) dnsKDC() bool { return !no(c.root.first("libdefaults", "dns_lookup
 
 // timesync reports whether the clock offset noted in a cache counts.
 func (c conf) timesync() bool { return !no(c.root.first("libdefaults", "kdc_timesync")) }
+
+// defaultRealm is the realm of principals that name none, or "".
+func (c conf) defaultRealm() string { return c.root.first("libdefaults", "default_realm") }
+
+// forwardable reports whether TGTs are asked for that can be passed on, as most
+// sites want.
+func (c conf) forwardable() bool { return !no(c.root.first("libdefaults", "forwardable")) }
+
+// lifetime reads a duration of [libdefaults]; what is absent or cannot be read
+// is standard.
+func (c conf) lifetime(name string, standard time.Duration) time.Duration {
+	if d, ok := parseDuration(c.root.first("libdefaults", name)); ok {
+		return d
+	}
+	return standard
+}
+
+// parseDuration reads the forms that MIT documents: 36000, 10h, 1d12h, 7d 0h,
+// 10:30 and 10:30:00.
+func parseDuration(s string) (time.Duration, bool) {
+	if h, m, ok := strings.Cut(s, ":"); ok {
+		if m, sec, ok := strings.Cut(m, ":"); ok {
+			s = h + "h" + m + "m" + sec + "s"
+		} else {
+			s = h + "h" + m + "m"
+		}
+	}
+	s = strings.ReplaceAll(s, " ", "")
+	if s == "" {
+		return 0, false
+	}
+	var total time.Duration
+	for s != "" {
+		digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
+		n, err := strconv.ParseUint(s[:digits], 10, 31)
+		if err != nil {
+			return 0, false
+		}
+		unit := time.Second
+		if s = s[digits:]; s != "" {
+			var known bool
+			if unit, known = units[s[0]]; !known {
+				return 0, false
+			}
+			s = s[1:]
+		}
+		if total += time.Duration(n) * unit; n > uint64(maxLifetime/unit) || total > maxLifetime {
+			return maxLifetime, true
+		}
+	}
+	return total, true
+}
+
+const maxLifetime = 10 * 365 * 24 * time.Hour
+
+var units = map[byte]time.Duration{'d': 24 * time.Hour, 'h': time.Hour, 'm': time.Minute, 's': time.Second}
 
 func no(v string) bool {
 	return slices.Contains([]string{"0", "n", "no", "f", "false", "off", "nil"}, strings.ToLower(v))
@@ -265,20 +342,36 @@ func (c conf) realmOf(host string) string {
 	return ""
 }
 
-// etypes lists the encryption types to offer, best first.
-func (c conf) etypes() []int32 {
-	offer := []int32{etypeID.AES256_CTS_HMAC_SHA1_96, etypeID.AES128_CTS_HMAC_SHA1_96,
-		etypeID.AES256_CTS_HMAC_SHA384_192, etypeID.AES128_CTS_HMAC_SHA256_128, etypeID.RC4_HMAC}
-	permitted := strings.FieldsFunc(c.root.first("libdefaults", "permitted_enctypes"), func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
+// etypes lists the encryption types to offer, best first: those that the
+// relation (default_tkt_enctypes, default_tgs_enctypes) names, of those that are
+// permitted.
+func (c conf) etypes(relation string) []int32 {
+	permitted := c.enctypes("permitted_enctypes", supported)
+	return c.enctypes(relation, permitted)
+}
+
+var supported = []int32{etypeID.AES256_CTS_HMAC_SHA1_96, etypeID.AES128_CTS_HMAC_SHA1_96,
+	etypeID.AES256_CTS_HMAC_SHA384_192, etypeID.AES128_CTS_HMAC_SHA256_128, etypeID.RC4_HMAC}
+
+// enctypes lists those of offer that the relation names, in its order; all of
+// them where it is absent or names none.
+func (c conf) enctypes(relation string, offer []int32) []int32 {
 	var out []int32
-	for _, name := range permitted {
-		switch id := etypeID.EtypeSupported(name); {
-		case strings.EqualFold(name, "aes"):
-			out = append(out, offer[:4]...)
-		case slices.Contains(offer, id) && !slices.Contains(out, id):
-			out = append(out, id)
+	add := func(ids ...int32) {
+		for _, id := range ids {
+			if slices.Contains(offer, id) && !slices.Contains(out, id) {
+				out = append(out, id)
+			}
+		}
+	}
+	for name := range strings.FieldsFuncSeq(c.root.first("libdefaults", relation), func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
+		switch {
 		case strings.EqualFold(name, "DEFAULT"):
 			return offer
+		case strings.EqualFold(name, "aes"):
+			add(supported[:4]...)
+		default:
+			add(etypeID.EtypeSupported(name))
 		}
 	}
 	if len(out) == 0 {

@@ -83,7 +83,7 @@ func TestProfile(t *testing.T) {
 			t.Errorf("realm of %s: got %q, want %q", host, got, want)
 		}
 	}
-	if got := c.etypes(); !slices.Equal(got, []int32{18}) {
+	if got := c.etypes("default_tgs_enctypes"); !slices.Equal(got, []int32{18}) {
 		t.Errorf("encryption types %v, want 18 only", got)
 	}
 	if c.dnsKDC() {
@@ -154,7 +154,7 @@ func FuzzProfile(f *testing.F) {
 		c := conf{&p.root}
 		c.kdcs("CORP.EXAMPLE")
 		c.realmOf("a.corp.example")
-		c.etypes()
+		c.etypes("default_tgs_enctypes")
 		if _, err := c.cacheName(); err != nil && !strings.Contains(err.Error(), "default_ccache_name") {
 			t.Error(err)
 		}

@@ -13,10 +13,10 @@ import (
 	"github.com/jcmturner/gokrb5/v8/crypto"
 	"github.com/jcmturner/gokrb5/v8/iana"
 	"github.com/jcmturner/gokrb5/v8/iana/chksumtype"
-	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
 	"github.com/jcmturner/gokrb5/v8/iana/flags"
 	"github.com/jcmturner/gokrb5/v8/iana/keyusage"
 	"github.com/jcmturner/gokrb5/v8/iana/msgtype"
+	"github.com/jcmturner/gokrb5/v8/iana/nametype"
 	"github.com/jcmturner/gokrb5/v8/iana/patype"
 	"github.com/jcmturner/gokrb5/v8/messages"
 	"github.com/jcmturner/gokrb5/v8/types"
@@ -24,13 +24,12 @@ import (
 	"kerbpass/internal/ticket"
 )
 
-// A pass is a ticket together with the key that proves the right to use it.
+// A pass is a ticket, with the key that proves the right to use it, in the
+// library's form.
 type pass struct {
-	ticket messages.Ticket
-	key    types.EncryptionKey
-	client principal
-	start  time.Time
-	end    time.Time
+	cred
+	message messages.Ticket
+	session types.EncryptionKey
 }
 
 // keySize gives the bytes of a key by encryption type. The library's own table
@@ -43,11 +42,11 @@ func newPass(e *cred) (p *pass, err error) {
 	if n, ok := keySize[e.etype]; !ok || n != len(e.key) {
 		return nil, fmt.Errorf("%w: key of %d bytes with encryption type %d is not usable here", ticket.ErrCache, len(e.key), e.etype)
 	}
-	p = &pass{client: e.client, key: types.EncryptionKey{KeyType: e.etype, KeyValue: e.key}, start: e.start, end: e.end}
-	if err := p.ticket.Unmarshal(e.ticket); err != nil {
+	p = &pass{cred: *e, session: types.EncryptionKey{KeyType: e.etype, KeyValue: e.key}}
+	if err := p.message.Unmarshal(e.ticket); err != nil {
 		return nil, fmt.Errorf("%w: ticket for %s: %v", ticket.ErrCache, e.server, err)
 	}
-	if len(p.ticket.SName.NameString) == 0 {
+	if len(p.message.SName.NameString) == 0 {
 		return nil, fmt.Errorf("%w: ticket for nobody", ticket.ErrCache)
 	}
 	return p, nil
@@ -84,17 +83,25 @@ func (t *ticker) next(now time.Time) time.Time {
 	}
 }
 
-// authenticator is the sealed proof in an AP-REQ (RFC 4120 section 5.5.1).
-func authenticator(p *pass, stamp time.Time, sum types.Checksum) (messages.APReq, error) {
-	var seq [4]byte
-	rand.Read(seq[:])
-	return messages.NewAPReq(p.ticket, p.key, types.Authenticator{
-		AVNO: iana.PVNO, CRealm: p.client.realm, CName: p.client.wire(), Cksum: sum,
+// newAuthenticator is the proof in an AP-REQ (RFC 4120 section 5.5.1), not yet
+// sealed.
+func newAuthenticator(p *pass, stamp time.Time) types.Authenticator {
+	return types.Authenticator{
+		AVNO: iana.PVNO, CRealm: p.client.realm, CName: p.client.wire(),
 		CTime: stamp.Truncate(time.Second), Cusec: stamp.Nanosecond() / 1000,
 		// Below 2^30: some acceptors read the number as signed.
-		SeqNumber: int64(binary.BigEndian.Uint32(seq[:]) & 0x3fffffff),
-	})
+		SeqNumber: int64(random32() & 0x3fffffff),
+	}
 }
+
+func random32() uint32 {
+	var b [4]byte
+	rand.Read(b[:])
+	return binary.BigEndian.Uint32(b[:])
+}
+
+// newNonce ties a reply to its request. It is positive wherever it is read.
+func newNonce() int { return int(random32() & 0x7fffffff) }
 
 // newToken makes a SPNEGO token of a service ticket: krb5 mechanism only, no
 // mutual authentication, no delegation, no channel binding.
@@ -104,7 +111,9 @@ func newToken(p *pass, stamp time.Time) (token []byte, err error) {
 	const confidential, integrity = 0x10, 0x20
 	sum := make([]byte, 24)
 	sum[0], sum[20] = 16, confidential|integrity
-	ap, err := authenticator(p, stamp, types.Checksum{CksumType: chksumtype.GSSAPI, Checksum: sum})
+	proof := newAuthenticator(p, stamp)
+	proof.Cksum = types.Checksum{CksumType: chksumtype.GSSAPI, Checksum: sum}
+	ap, err := messages.NewAPReq(p.message, p.session, proof)
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +124,10 @@ func newToken(p *pass, stamp time.Time) (token []byte, err error) {
 	return ticket.WrapSPNEGO(ticket.FrameAPReq(b)), nil
 }
 
+func krbtgt(realm string) types.PrincipalName {
+	return types.PrincipalName{NameType: nametype.KRB_NT_SRV_INST, NameString: []string{"krbtgt", realm}}
+}
+
 // fetch asks for a service ticket, realm by realm as the KDCs refer
 // (RFC 4120 section 3.3, RFC 6806 section 8). target may be "": then the
 // client's KDC is asked and knows.
@@ -123,13 +136,13 @@ func (s *state) fetch(ctx context.Context, service types.PrincipalName, target s
 	for range 6 {
 		name := service
 		if target != "" && realm != target {
-			name = types.PrincipalName{NameType: 2, NameString: []string{"krbtgt", target}}
+			name = krbtgt(target)
 		}
-		next, err := s.tgs(ctx, realm, at, name)
+		next, err := s.tgs(ctx, realm, at, name, flags.Canonicalize) // or the KDC will not refer
 		if err != nil {
 			return nil, err
 		}
-		got := next.ticket.SName.NameString
+		got := next.server.parts
 		if len(got) != 2 || got[0] != "krbtgt" {
 			if name.NameString[0] == "krbtgt" {
 				return nil, fmt.Errorf("KDC of %s answered with a ticket for %s, not for realm %s", realm, strings.Join(got, "/"), target)
@@ -144,51 +157,52 @@ func (s *state) fetch(ctx context.Context, service types.PrincipalName, target s
 	return nil, fmt.Errorf("too many referrals between realms for %s", service.PrincipalNameString())
 }
 
-// tgs makes one TGS exchange.
-func (s *state) tgs(ctx context.Context, realm string, tgt *pass, service types.PrincipalName) (*pass, error) {
-	req, nonce, err := s.tgsRequest(realm, tgt, service)
+// tgs makes one TGS exchange. Its error is a [*ticket.KDCError] wherever the
+// KDC has a part in it.
+func (s *state) tgs(ctx context.Context, realm string, tgt *pass, service types.PrincipalName, options ...int) (*pass, error) {
+	req, nonce, err := s.tgsRequest(realm, tgt, service, options...)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := ask(ctx, s.conf, realm, req)
+	raw, kdc, err := ask(ctx, s.conf, realm, req)
 	if err != nil {
-		return nil, err
+		return nil, kdcError(realm, "", err)
 	}
-	p, err := readReply(raw, tgt, nonce)
+	p, err := readTGS(raw, tgt, nonce)
 	if err != nil {
-		return nil, fmt.Errorf("KDC of %s: %w", realm, err)
+		return nil, kdcError(realm, kdc, err)
 	}
-	if asked := service.NameString[0]; asked != "krbtgt" && p.ticket.SName.NameString[0] != "krbtgt" && p.ticket.SName.NameString[0] != asked {
-		return nil, fmt.Errorf("KDC of %s answered with a ticket for %s", realm, p.ticket.SName.PrincipalNameString())
+	if asked, got := service.NameString[0], p.server.parts[0]; asked != "krbtgt" && got != "krbtgt" && got != asked {
+		return nil, kdcError(realm, kdc, fmt.Errorf("answer with a ticket for %s", p.server))
 	}
 	return p, nil
 }
 
 // tgsRequest builds a TGS-REQ (RFC 4120 section 5.4.1) stamped with the KDC's
 // time as far as the cache tells it.
-func (s *state) tgsRequest(realm string, tgt *pass, service types.PrincipalName) (b []byte, nonce int, err error) {
+func (s *state) tgsRequest(realm string, tgt *pass, service types.PrincipalName, options ...int) (b []byte, nonce int, err error) {
 	defer recovered(&err)
-	var random [4]byte
-	rand.Read(random[:])
-	nonce = int(binary.BigEndian.Uint32(random[:]) & 0x7fffffff)
+	nonce = newNonce()
 	body := messages.KDCReqBody{
 		KDCOptions: types.NewKrbFlags(), Realm: realm, SName: service,
-		Till: tgt.end, Nonce: nonce, EType: s.conf.etypes(),
+		Till: tgt.end, Nonce: nonce, EType: s.conf.etypes("default_tgs_enctypes"),
 	}
-	types.SetFlag(&body.KDCOptions, flags.Canonicalize) // or the KDC will not refer
+	types.SetFlags(&body.KDCOptions, options)
 	sealed, err := body.Marshal()
 	if err != nil {
 		return nil, 0, err
 	}
-	et, err := crypto.GetEtype(tgt.key.KeyType)
+	et, err := crypto.GetEtype(tgt.session.KeyType)
 	if err != nil {
 		return nil, 0, err
 	}
-	sum, err := et.GetChecksumHash(tgt.key.KeyValue, sealed, keyusage.TGS_REQ_PA_TGS_REQ_AP_REQ_AUTHENTICATOR_CHKSUM)
+	sum, err := et.GetChecksumHash(tgt.session.KeyValue, sealed, keyusage.TGS_REQ_PA_TGS_REQ_AP_REQ_AUTHENTICATOR_CHKSUM)
 	if err != nil {
 		return nil, 0, err
 	}
-	ap, err := authenticator(tgt, s.next(), types.Checksum{CksumType: et.GetHashID(), Checksum: sum})
+	proof := newAuthenticator(tgt, s.next())
+	proof.Cksum = types.Checksum{CksumType: et.GetHashID(), Checksum: sum}
+	ap, err := messages.NewAPReq(tgt.message, tgt.session, proof)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -204,51 +218,54 @@ func (s *state) tgsRequest(realm string, tgt *pass, service types.PrincipalName)
 	return b, nonce, err
 }
 
-// readReply opens a TGS-REP and checks that it answers this request
+// readTGS opens a TGS-REP and checks that it answers this request
 // (RFC 4120 section 3.3.4).
-func readReply(raw []byte, tgt *pass, nonce int) (p *pass, err error) {
+func readTGS(raw []byte, tgt *pass, nonce int) (p *pass, err error) {
 	defer recovered(&err)
-	var no messages.KRBError
-	if no.Unmarshal(raw) == nil {
-		return nil, refusal(no)
+	if no := readRefusal(raw); no != nil {
+		return nil, no
 	}
 	var rep messages.TGSRep
 	if err := rep.Unmarshal(raw); err != nil {
 		return nil, fmt.Errorf("not a reply: %v", err)
 	}
-	if err := rep.DecryptEncPart(tgt.key); err != nil {
+	if err := rep.DecryptEncPart(tgt.session); err != nil {
 		return nil, fmt.Errorf("reply is not for this ticket: %v", err)
 	}
+	return granted(&rep.KDCRepFields, tgt.client, nonce)
+}
+
+// granted takes the ticket out of an opened reply, once it has been found to
+// answer the request of this client with this nonce.
+func granted(rep *messages.KDCRepFields, client principal, nonce int) (*pass, error) {
 	part := &rep.DecryptedEncPart
 	switch {
 	case part.Nonce != nonce:
 		return nil, errors.New("reply to another request")
-	case !rep.CName.Equal(tgt.client.wire()) || rep.CRealm != tgt.client.realm:
+	case !rep.CName.Equal(client.wire()) || rep.CRealm != client.realm:
 		return nil, errors.New("reply for another client")
 	case len(part.SName.NameString) == 0 || !part.SName.Equal(rep.Ticket.SName) || part.SRealm != rep.Ticket.Realm:
 		return nil, errors.New("reply contradicts itself")
 	case len(part.Key.KeyValue) != keySize[part.Key.KeyType] || len(part.Key.KeyValue) == 0:
 		return nil, fmt.Errorf("session key of encryption type %d is not usable here", part.Key.KeyType)
 	}
-	start := part.StartTime
-	if start.IsZero() {
-		start = part.AuthTime
+	der, err := rep.Ticket.Marshal()
+	if err != nil {
+		return nil, err
 	}
-	return &pass{ticket: rep.Ticket, key: part.Key, client: tgt.client, start: start, end: part.EndTime}, nil
-}
-
-// refusal names a KDC's error by what the caller can do about it.
-func refusal(e messages.KRBError) error {
-	kind := map[int32]error{
-		errorcode.KDC_ERR_S_PRINCIPAL_UNKNOWN: ticket.ErrSPNUnknown,
-		errorcode.KRB_AP_ERR_TKT_EXPIRED:      ticket.ErrExpired,
-		errorcode.KRB_AP_ERR_SKEW:             ticket.ErrClockSkew,
-		errorcode.KRB_AP_ERR_TKT_NYV:          ticket.ErrClockSkew,
-		errorcode.KDC_ERR_SVC_UNAVAILABLE:     ticket.ErrKDCUnreachable,
-	}[e.ErrorCode]
-	text := strings.TrimSpace(errorcode.Lookup(e.ErrorCode))
-	if kind == nil {
-		return errors.New(text)
+	e := cred{
+		client: client, server: principal{part.SName.NameType, part.SRealm, part.SName.NameString},
+		etype: part.Key.KeyType, key: part.Key.KeyValue,
+		auth: part.AuthTime, start: part.StartTime, end: part.EndTime, renew: part.RenewTill, ticket: der,
 	}
-	return fmt.Errorf("%w: %s", kind, text)
+	if e.start.IsZero() {
+		e.start = e.auth // RFC 4120 section 5.3: absent means authtime
+	}
+	if len(part.Flags.Bytes) >= 4 {
+		e.flags = ticket.Flags(binary.BigEndian.Uint32(part.Flags.Bytes))
+	}
+	if !e.isTicket() {
+		return nil, fmt.Errorf("reply with an impossible ticket, for %q", e.server)
+	}
+	return newPass(&e)
 }

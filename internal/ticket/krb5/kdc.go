@@ -21,35 +21,45 @@ const (
 	perRequest = 15 * time.Second // all KDCs together
 )
 
-// ask sends one request to the realm's KDCs, in order, until one answers:
-// TCP first, because a ticket with a group list does not fit a datagram, UDP
-// where nothing listens on TCP. It ends with ctx at the latest.
-func ask(ctx context.Context, c conf, realm string, req []byte) ([]byte, error) {
+// ask sends one request to the realm's KDCs, in order, until one answers, and
+// tells which. It ends with ctx at the latest.
+func ask(ctx context.Context, c conf, realm string, req []byte) (reply []byte, kdc string, err error) {
+	addrs, err := findKDCs(ctx, c, realm)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ticket.ErrKDCUnreachable, err)
+	}
+	return send(ctx, addrs, req, func(error) bool { return true })
+}
+
+// askOnce is ask for a request that must not be made twice, on servers that
+// are known: the next one is tried only if the one before cannot have seen it.
+func askOnce(ctx context.Context, addrs []string, req []byte) (reply []byte, addr string, err error) {
+	return send(ctx, addrs, req, isDial)
+}
+
+// send tries one server after the other while goOn agrees with what came of it:
+// by TCP first, because a ticket with a group list does not fit a datagram, by
+// UDP where nothing listens on TCP.
+func send(ctx context.Context, addrs []string, req []byte, goOn func(error) bool) (reply []byte, addr string, err error) {
 	within, cancel := context.WithTimeout(ctx, perRequest)
 	defer cancel()
-	addrs, err := findKDCs(within, c, realm)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ticket.ErrKDCUnreachable, err)
-	}
 	var errs []error
 	for _, addr := range addrs {
-		reply, err := askOne(within, "tcp", addr, req)
-		if err != nil && isDial(err) && within.Err() == nil {
-			var udpErr error
-			if reply, udpErr = askOne(within, "udp", addr, req); udpErr == nil {
-				err = nil
+		for _, network := range []string{"tcp", "udp"} {
+			if reply, err = askOne(within, network, addr, req); err == nil {
+				return reply, addr, nil
+			}
+			errs = append(errs, err)
+			if !isDial(err) || within.Err() != nil {
+				break
 			}
 		}
-		if err == nil {
-			return reply, nil
-		}
-		errs = append(errs, err)
-		if within.Err() != nil {
+		if within.Err() != nil || !goOn(err) {
 			break
 		}
 	}
 	// The caller's own reason to give up stays visible next to the network's.
-	return nil, fmt.Errorf("realm %s: %w: %w", realm, ticket.ErrKDCUnreachable, errors.Join(append(errs, ctx.Err())...))
+	return nil, "", fmt.Errorf("%w: %w", ticket.ErrKDCUnreachable, errors.Join(append(errs, ctx.Err())...))
 }
 
 func isDial(err error) bool {
@@ -57,8 +67,7 @@ func isDial(err error) bool {
 	return ok && op.Op == "dial"
 }
 
-// findKDCs takes the addresses from krb5.conf or else from DNS
-// (RFC 4120 section 7.2.3.2).
+// findKDCs takes the addresses from krb5.conf or else from DNS.
 func findKDCs(ctx context.Context, c conf, realm string) ([]string, error) {
 	if addrs := c.kdcs(realm); len(addrs) > 0 {
 		return addrs, nil
@@ -66,11 +75,27 @@ func findKDCs(ctx context.Context, c conf, realm string) ([]string, error) {
 	if !c.dnsKDC() {
 		return nil, fmt.Errorf("krb5.conf names no KDC for realm %s; add one under [realms]", realm)
 	}
+	return lookup(ctx, "kerberos", realm)
+}
+
+// findKpasswd is findKDCs for the servers that change passwords.
+func findKpasswd(ctx context.Context, c conf, realm string) ([]string, error) {
+	if addrs := c.kpasswd(realm); len(addrs) > 0 {
+		return addrs, nil
+	}
+	if !c.dnsKDC() {
+		return nil, fmt.Errorf("krb5.conf names no kpasswd_server for realm %s; add one under [realms]", realm)
+	}
+	return lookup(ctx, "kpasswd", realm)
+}
+
+// lookup finds a realm's servers in DNS (RFC 4120 section 7.2.3.2).
+func lookup(ctx context.Context, service, realm string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, perKDC)
 	defer cancel()
-	_, records, err := net.DefaultResolver.LookupSRV(ctx, "kerberos", "tcp", realm)
+	_, records, err := net.DefaultResolver.LookupSRV(ctx, service, "tcp", realm)
 	if err != nil {
-		return nil, fmt.Errorf("no KDC for realm %s in krb5.conf, and none in DNS: %w", realm, err)
+		return nil, fmt.Errorf("no %s server for realm %s in krb5.conf, and none in DNS: %w", service, realm, err)
 	}
 	var addrs []string
 	for _, r := range records[:min(len(records), maxKDCs)] {
@@ -79,7 +104,7 @@ func findKDCs(ctx context.Context, c conf, realm string) ([]string, error) {
 		}
 	}
 	if len(addrs) == 0 {
-		return nil, fmt.Errorf("DNS says that realm %s has no KDC", realm)
+		return nil, fmt.Errorf("DNS says that realm %s has no %s server", realm, service)
 	}
 	return addrs, nil
 }

@@ -67,7 +67,7 @@ func TestAskHostileReplies(t *testing.T) {
 			var before, after runtime.MemStats
 			addr := answer(t, []byte(raw))
 			runtime.ReadMemStats(&before)
-			_, err := ask(t.Context(), confWith(addr), "R", []byte("request"))
+			_, _, err := ask(t.Context(), confWith(addr), "R", []byte("request"))
 			runtime.ReadMemStats(&after)
 			if !errors.Is(err, ticket.ErrKDCUnreachable) {
 				t.Errorf("got %v, want %v", err, ticket.ErrKDCUnreachable)
@@ -82,7 +82,7 @@ func TestAskHostileReplies(t *testing.T) {
 func TestAskSecondKDCAndUDP(t *testing.T) {
 	testenv.NoLeaks(t)
 	good := answer(t, []byte("\x00\x00\x00\x03yes"))
-	if got, err := ask(t.Context(), confWith(answer(t, nil), good), "R", []byte("x")); err != nil || string(got) != "yes" {
+	if got, _, err := ask(t.Context(), confWith(answer(t, nil), good), "R", []byte("x")); err != nil || string(got) != "yes" {
 		t.Errorf("second KDC: %q, %v", got, err)
 	}
 	u, err := net.ListenPacket("udp", "127.0.0.1:0") // and nothing on the TCP port
@@ -98,7 +98,7 @@ func TestAskSecondKDCAndUDP(t *testing.T) {
 		}
 	}()
 	defer func() { u.Close(); <-done }()
-	if got, err := ask(t.Context(), confWith(u.LocalAddr().String()), "R", []byte("x")); err != nil || string(got) != "udp x" {
+	if got, _, err := ask(t.Context(), confWith(u.LocalAddr().String()), "R", []byte("x")); err != nil || string(got) != "udp x" {
 		t.Errorf("UDP: %q, %v", got, err)
 	}
 }
@@ -113,14 +113,14 @@ func TestAskEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	begin := time.Now()
-	_, err = ask(ctx, confWith(l.Addr().String()), "R", []byte("x"))
+	_, _, err = ask(ctx, confWith(l.Addr().String()), "R", []byte("x"))
 	if !errors.Is(err, context.Canceled) || !errors.Is(err, ticket.ErrKDCUnreachable) {
 		t.Errorf("got %v", err)
 	}
 	if d := time.Since(begin); d > perKDC-time.Second {
 		t.Errorf("gave up after %v, which is not because of the context", d)
 	}
-	if _, err := ask(t.Context(), confWith(), "R", nil); !errors.Is(err, ticket.ErrKDCUnreachable) || !strings.Contains(err.Error(), "[realms]") {
+	if _, _, err := ask(t.Context(), confWith(), "R", nil); !errors.Is(err, ticket.ErrKDCUnreachable) || !strings.Contains(err.Error(), "[realms]") {
 		t.Errorf("no KDC known: %v", err)
 	}
 }
@@ -134,7 +134,7 @@ func TestRefusals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readReply(raw, &pass{}, 1); !errors.Is(err, want) {
+		if _, err := readTGS(raw, &pass{}, 1); !errors.Is(err, want) {
 			t.Errorf("KDC error %d: got %v, want %v", code, err, want)
 		}
 	}
@@ -156,42 +156,42 @@ func TestReplyMustMatchRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := b.load()
+	s, _, err := b.load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, _, _ := parseSPN("HTTP/localhost")
-	req, nonce, err := s.tgsRequest(r.Name(), s.tgt, name)
+	name, _ := parseSPN("HTTP/localhost")
+	req, nonce, err := s.tgsRequest(r.Name(), s.tgt, name.wire())
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := ask(t.Context(), s.conf, r.Name(), req)
+	raw, _, err := ask(t.Context(), s.conf, r.Name(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readReply(raw, s.tgt, nonce); err != nil {
+	if _, err := readTGS(raw, s.tgt, nonce); err != nil {
 		t.Fatalf("the reply itself: %v", err)
 	}
-	if _, err := readReply(raw, s.tgt, nonce+1); err == nil {
+	if _, err := readTGS(raw, s.tgt, nonce+1); err == nil {
 		t.Error("a reply to another request was taken")
 	}
 	other := *s.tgt
 	other.client.parts = []string{"bob"}
-	if _, err := readReply(raw, &other, nonce); err == nil {
+	if _, err := readTGS(raw, &other, nonce); err == nil {
 		t.Error("a reply for another client was taken")
 	}
 	other = *s.tgt
-	other.key = types.EncryptionKey{KeyType: 18, KeyValue: make([]byte, 32)}
-	if _, err := readReply(raw, &other, nonce); err == nil {
+	other.session = types.EncryptionKey{KeyType: 18, KeyValue: make([]byte, 32)}
+	if _, err := readTGS(raw, &other, nonce); err == nil {
 		t.Error("a reply sealed with another key was taken")
 	}
 	for i := range raw {
-		if p, err := readReply(raw[:i], s.tgt, nonce); err == nil {
+		if p, err := readTGS(raw[:i], s.tgt, nonce); err == nil {
 			t.Errorf("a reply cut at %d was taken as %+v", i, p)
 		}
 		bad := bytes.Clone(raw)
 		bad[i] ^= 0x41
-		if p, err := readReply(bad, s.tgt, nonce); err == nil { // only the ticket itself is opaque to us
+		if p, err := readTGS(bad, s.tgt, nonce); err == nil { // only the ticket itself is opaque to us
 			newToken(p, time.Now()) //nolint:errcheck // it must not panic; it may refuse
 		}
 	}

@@ -1,12 +1,14 @@
-// Package krb5 makes tokens in pure Go, for systems without a Kerberos
-// library. It reads ticket caches of type FILE (and DIR, by way of the files
-// in it), asks the KDC for service tickets, keeps those in memory and never
-// writes to the user's cache.
+// Package krb5 speaks Kerberos in pure Go, for systems without a Kerberos
+// library. It reads ticket caches of type FILE and DIR, asks the KDC for
+// service tickets and keeps those in memory. It writes to a cache only to sign
+// in (with a password or a keytab), to renew and to sign out, and then puts a
+// whole new file in the place of the old one, which MIT's and Heimdal's
+// programs read as their own.
 //
-// A cache is checked byte by byte before the Kerberos library sees any of it;
-// replies of a KDC are bounded and checked. The package refuses what it cannot
-// do: KEYRING, KCM, MSLSA and API caches, KDCs behind HTTPS, FAST armour, and
-// making or renewing tickets (kinit does that).
+// A cache or keytab is checked byte by byte before the Kerberos library sees
+// any of it; replies of a KDC are bounded and checked. A password goes to one
+// KDC once. The package refuses what it cannot do: KEYRING, KCM, MSLSA and API
+// caches, KDCs behind HTTPS, FAST armour, smart cards and one-time passwords.
 package krb5
 
 import (
@@ -16,13 +18,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/jcmturner/gokrb5/v8/iana/nametype"
 	"github.com/jcmturner/gokrb5/v8/types"
 
 	"kerbpass/internal/ticket"
@@ -40,6 +41,8 @@ const (
 type Config struct {
 	Cache      string              // ticket cache name; "" means KRB5CCNAME, else krb5.conf, else the system's default
 	ConfigPath string              // krb5.conf; "" means KRB5_CONFIG, else the system's place; may be a list
+	Service    string              // the SPN that tickets are for: its realm decides between the caches of a collection
+	Keytab     string              // file with the key to sign in with; "" means that the person knows a password
 	Getenv     func(string) string // nil: nothing is set
 	Log        *slog.Logger        // nil discards
 }
@@ -47,10 +50,14 @@ type Config struct {
 // Backend is a [ticket.Backend] named krb5. It starts no goroutine that
 // outlives a call, and every call ends with its context.
 type Backend struct {
-	cache  string // a cache name, or "": krb5.conf decides
-	config string
-	log    *slog.Logger
-	ticks  ticker
+	cache   string // a cache name, or "": krb5.conf decides
+	config  string
+	service spn // zero: not known
+	keytab  string
+	log     *slog.Logger
+	ticks   ticker
+
+	writing sync.Mutex // held from looking at what a cache file holds to replacing it
 
 	mu   sync.Mutex // guards what follows; not held while a KDC is asked
 	conf confFile
@@ -65,10 +72,11 @@ type confFile struct {
 	err    error
 }
 
-// A state is the content of one cache at one time.
+// A state is the content of the cache in use at one time.
 type state struct {
 	name  string // full name of the cache
-	stamp string
+	path  string
+	stamp string // of all that decides which cache it is
 	conf  conf
 	file  *cacheFile
 	tgtAt *cred
@@ -96,6 +104,7 @@ func New(cfg Config) (*Backend, error) {
 	b := &Backend{
 		cache:  cmp.Or(cfg.Cache, env("KRB5CCNAME")),
 		config: cmp.Or(cfg.ConfigPath, env("KRB5_CONFIG"), defaultConfig),
+		keytab: cfg.Keytab,
 		log:    cfg.Log,
 	}
 	if b.log == nil {
@@ -104,6 +113,12 @@ func New(cfg Config) (*Backend, error) {
 	if b.cache != "" {
 		if _, err := parseName(b.cache); err != nil {
 			return nil, &ticket.OpError{Op: "open", Subject: b.cache, Err: err}
+		}
+	}
+	if cfg.Service != "" {
+		var err error
+		if b.service, err = parseSPN(cfg.Service); err != nil {
+			return nil, &ticket.OpError{Op: "open", Err: err}
 		}
 	}
 	return b, nil
@@ -132,79 +147,83 @@ func (c *confFile) stamp() string {
 	return s.String()
 }
 
-// locate finds the cache file in use. The caller holds b.mu.
-func (b *Backend) locate() (l location, file string, c conf, err error) {
+// locate finds the configured cache or collection. The caller holds b.mu.
+func (b *Backend) locate() (l location, c conf, err error) {
 	if c, err = b.settings(); err != nil {
-		return l, "", c, err
+		return l, c, err
 	}
 	name := b.cache
 	if name == "" {
 		if name, err = c.cacheName(); err != nil {
-			return l, "", c, err
+			return l, c, err
 		}
 		name = cmp.Or(name, defaultCache())
 	}
 	if name == "" {
-		return l, "", c, fmt.Errorf("no ticket cache is named; set KRB5CCNAME=FILE:path: %w", errors.ErrUnsupported)
+		return l, c, fmt.Errorf("no ticket cache is named; set KRB5CCNAME=FILE:path: %w", errors.ErrUnsupported)
 	}
-	if l, err = parseName(name); err != nil {
-		return l, "", c, err
-	}
-	file, err = l.primary()
-	return l, file, c, err
+	l, err = parseName(name)
+	return l, c, err
 }
 
-// load returns what the cache holds now, reading it only if its stamp has
+// load returns what the cache in use holds now, reading it only if a stamp has
 // changed. The name is set whenever it is known, error or not.
-func (b *Backend) load() (s *state, name string, err error) {
+func (b *Backend) load(ctx context.Context) (s *state, name string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, b.cache, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l, file, c, err := b.locate()
+	l, c, err := b.locate()
 	if err != nil {
 		return nil, b.cache, err
 	}
-	name = l.full(file)
-	if b.last != nil && b.last.name == name && b.last.stamp == stampFile(file) {
-		return b.last, name, nil
+	stamp := l.stamp()
+	if b.last != nil && b.last.stamp == stamp && (l.dir == "" || b.last.usable() == nil) {
+		return b.last, b.last.name, nil
 	}
 	b.last = nil
-	parsed, stamp, err := readCache(file, c)
+	found, err := b.survey(l, c)
 	if err != nil {
-		return nil, name, err
+		return nil, b.cache, err
 	}
-	s = &state{name: name, stamp: stamp, conf: c, file: parsed, ticks: &b.ticks, services: map[string]*service{}}
-	s.tgtAt = parsed.tgt()
-	if s.tgtAt != nil {
+	used := found.used()
+	name = l.full(used.path)
+	if used.err != nil {
+		return nil, name, used.err
+	}
+	s = &state{name: name, path: used.path, stamp: stamp, conf: c, file: used.file, ticks: &b.ticks, services: map[string]*service{}}
+	if s.tgtAt = used.file.tgt(); s.tgtAt != nil {
 		if s.tgt, err = newPass(s.tgtAt); err != nil {
 			return nil, name, err
 		}
 	}
-	b.log.Debug("ticket cache read", "cache", name, "tickets", len(parsed.creds))
+	b.log.Debug("ticket cache read", "cache", name, "tickets", len(used.file.creds))
 	b.last = s
 	return s, name, nil
 }
 
 // readCache reads and checks a cache file. No file and an empty one are
 // ErrNoTicket, anything unreadable is ErrCache.
-func readCache(file string, c conf) (*cacheFile, string, error) {
-	raw, stamp, err := readFile(file, maxCacheSize, owned)
+func readCache(file string, c conf) (*cacheFile, error) {
+	raw, err := readFile(file, maxCacheSize, owned)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("%w: %s does not exist", ticket.ErrNoTicket, file)
+		return nil, fmt.Errorf("%w: %s does not exist", ticket.ErrNoTicket, file)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: %w", ticket.ErrCache, err)
+		return nil, fmt.Errorf("%w: %w", ticket.ErrCache, err)
 	}
 	parsed, err := parseCache(raw)
 	if errors.Is(err, errEmpty) {
-		return nil, "", fmt.Errorf("%w: %s is empty", ticket.ErrNoTicket, file)
+		return nil, fmt.Errorf("%w: %s is empty", ticket.ErrNoTicket, file)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: %s: %w", ticket.ErrCache, file, err)
+		return nil, fmt.Errorf("%w: %s: %w", ticket.ErrCache, file, err)
 	}
 	if !c.timesync() {
 		parsed.offset = 0
 	}
-	return parsed, stamp, nil
+	return parsed, nil
 }
 
 // tgt picks the TGT for the client's own realm that lasts longest.
@@ -239,7 +258,7 @@ func (c *cacheFile) local(t time.Time) time.Time {
 
 // Status implements [ticket.Backend].
 func (b *Backend) Status(ctx context.Context) (ticket.Status, error) {
-	s, name, err := b.load()
+	s, name, err := b.load(ctx)
 	if err != nil {
 		return ticket.Status{Cache: name}, &ticket.OpError{Op: "status", Subject: name, Err: err}
 	}
@@ -247,65 +266,10 @@ func (b *Backend) Status(ctx context.Context) (ticket.Status, error) {
 	if s.tgtAt == nil {
 		return st, &ticket.OpError{Op: "status", Subject: name, Err: ticket.ErrNoTicket}
 	}
-	t := s.tgtAt
-	st.Start, st.Expires = s.file.local(t.start), s.file.local(t.end)
-	if st.Renewable = t.flags&flagRenewable != 0; st.Renewable {
-		st.RenewUntil = s.file.local(t.renew)
-	}
+	t := s.file.describeTicket(s.tgtAt)
+	st.Start, st.Expires, st.RenewUntil = t.Start, t.Expires, t.RenewUntil
+	st.Renewable = t.Flags&ticket.FlagRenewable != 0
 	return st, nil
-}
-
-// Caches implements [ticket.Backend]: the one file, or all files of a DIR
-// collection. A file of a collection that cannot be read is left out and
-// logged.
-func (b *Backend) Caches(ctx context.Context) ([]ticket.Cache, error) {
-	b.mu.Lock()
-	l, primary, c, err := b.locate()
-	b.mu.Unlock()
-	if err != nil {
-		return nil, &ticket.OpError{Op: "caches", Subject: b.cache, Err: err}
-	}
-	files := []string{primary}
-	if l.dir != "" {
-		entries, err := os.ReadDir(l.dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, &ticket.OpError{Op: "caches", Subject: b.cache, Err: fmt.Errorf("%w: %w", ticket.ErrCache, err)}
-		}
-		files = nil
-		for _, e := range entries {
-			if isSubsidiary(e.Name()) && len(files) < 64 {
-				files = append(files, filepath.Join(l.dir, e.Name()))
-			}
-		}
-	}
-	var out []ticket.Cache
-	for _, file := range files {
-		parsed, _, err := readCache(file, c)
-		switch {
-		case errors.Is(err, ticket.ErrNoTicket):
-			continue
-		case err != nil && l.dir != "":
-			b.log.Debug("ticket cache left out", "cache", l.full(file), "err", err)
-			continue
-		case err != nil:
-			return nil, &ticket.OpError{Op: "caches", Subject: l.full(file), Err: err}
-		}
-		out = append(out, parsed.describe(l.full(file), file == primary))
-	}
-	return out, nil
-}
-
-func (c *cacheFile) describe(name string, isDefault bool) ticket.Cache {
-	out := ticket.Cache{Name: name, Principal: c.client.String(), Realm: c.client.realm, Default: isDefault}
-	if tgt := c.tgt(); tgt != nil {
-		out.Expires = c.local(tgt.end)
-	}
-	for i := range c.creds {
-		if e := &c.creds[i]; e.server.parts[0] != "krbtgt" {
-			out.Services = append(out.Services, ticket.Ticket{Server: e.server.String(), Expires: c.local(e.end)})
-		}
-	}
-	return out
 }
 
 // Token implements [ticket.Backend].
@@ -318,18 +282,18 @@ func (b *Backend) Token(ctx context.Context, spn string) ([]byte, error) {
 }
 
 func (b *Backend) token(ctx context.Context, spn string) ([]byte, error) {
-	name, realm, err := parseSPN(spn)
+	name, err := parseSPN(spn)
 	if err != nil {
 		return nil, err
 	}
-	s, _, err := b.load()
+	s, _, err := b.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	p, err := s.service(ctx, spn, name, realm)
+	p, err := s.service(ctx, spn, name)
 	if err != nil {
 		return nil, err
 	}
@@ -345,17 +309,17 @@ func (s *state) usable() error {
 		return fmt.Errorf("%w at %s", ticket.ErrExpired, s.file.local(s.tgtAt.end).Format(time.RFC3339))
 	case s.tgtAt.start.After(now.Add(clockSkew)):
 		return fmt.Errorf("%w: the ticket is valid from %s on", ticket.ErrClockSkew, s.file.local(s.tgtAt.start).Format(time.RFC3339))
-	case s.tgtAt.flags&flagInvalid != 0:
+	case s.tgtAt.flags&ticket.FlagInvalid != 0:
 		return fmt.Errorf("%w: the TGT in %s is postdated and not validated", ticket.ErrNoTicket, s.name)
 	}
 	return nil
 }
 
-// service returns a ticket for spn: from memory, from the cache, or from the
-// KDC. The KDC gets one question per spn at a time; who comes meanwhile waits
-// for the answer, as long as its context allows.
-func (s *state) service(ctx context.Context, spn string, name types.PrincipalName, realm string) (*pass, error) {
-	e, p := s.known(spn)
+// service returns a ticket for name, remembered as it was given: from memory,
+// from the cache, or from the KDC. The KDC gets one question per name at a time;
+// who comes meanwhile waits for the answer, as long as its context allows.
+func (s *state) service(ctx context.Context, as string, name spn) (*pass, error) {
+	e, p := s.known(as)
 	if p.fresh(s.now()) {
 		return p, nil
 	}
@@ -371,12 +335,10 @@ func (s *state) service(ctx context.Context, spn string, name types.PrincipalNam
 	if p.fresh(s.now()) {
 		return p, nil
 	}
-	if realm == "" {
-		realm = s.conf.realmOf(name.NameString[len(name.NameString)-1])
-	}
+	realm := name.realmBy(s.conf)
 	if p = s.cached(name, realm); p == nil {
 		var err error
-		if p, err = s.fetch(ctx, name, realm); err != nil {
+		if p, err = s.fetch(ctx, name.wire(), realm); err != nil {
 			return nil, err
 		}
 	}
@@ -407,11 +369,11 @@ func (p *pass) fresh(now time.Time) bool {
 
 // cached finds a usable service ticket in the cache. An entry that the library
 // cannot read is passed over: the KDC has a better one.
-func (s *state) cached(name types.PrincipalName, realm string) *pass {
+func (s *state) cached(name spn, realm string) *pass {
 	for i := range s.file.creds {
 		e := &s.file.creds[i]
-		if !slices.Equal(e.server.parts, name.NameString) || realm != "" && e.server.realm != realm ||
-			e.client.String() != s.file.client.String() || e.flags&flagInvalid != 0 {
+		if !slices.Equal(e.server.parts, []string{name.service, name.host}) || realm != "" && e.server.realm != realm ||
+			e.client.String() != s.file.client.String() || e.flags&ticket.FlagInvalid != 0 {
 			continue
 		}
 		if p, err := newPass(e); err == nil && p.fresh(s.now()) {
@@ -421,43 +383,37 @@ func (s *state) cached(name types.PrincipalName, realm string) *pass {
 	return nil
 }
 
+// An spn is the name of a service principal.
+type spn struct{ service, host, realm string } // realm "": not given
+
 // parseSPN takes "HTTP/host" or "HTTP/host@REALM" apart.
-func parseSPN(spn string) (types.PrincipalName, string, error) {
-	name, realm, given := strings.Cut(spn, "@")
+func parseSPN(s string) (spn, error) {
+	name, realm, given := strings.Cut(s, "@")
 	service, host, _ := strings.Cut(name, "/")
-	bad := service == "" || host == "" || given && realm == "" || len(spn) > 1024 ||
-		strings.ContainsFunc(spn, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }) ||
+	bad := service == "" || host == "" || given && realm == "" || len(s) > 1024 ||
+		strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }) ||
 		strings.ContainsAny(host, "/") || strings.Contains(realm, "@") || service == "krbtgt"
 	if bad {
-		return types.PrincipalName{}, "", fmt.Errorf("service principal %q is not of the form HTTP/host or HTTP/host@REALM", spn)
+		return spn{}, fmt.Errorf("service principal %q is not of the form HTTP/host or HTTP/host@REALM", s)
 	}
-	const srvInst = 2 // RFC 4120 section 6.2
-	return types.PrincipalName{NameType: srvInst, NameString: []string{service, host}}, realm, nil
+	return spn{service, host, realm}, nil
 }
+
+func (n spn) wire() types.PrincipalName {
+	return types.PrincipalName{NameType: nametype.KRB_NT_SRV_INST, NameString: []string{n.service, n.host}}
+}
+
+// realmBy is the service's realm as given or as krb5.conf maps the host, ""
+// where the KDC should know.
+func (n spn) realmBy(c conf) string { return cmp.Or(n.realm, c.realmOf(n.host)) }
 
 // Stamp implements [ticket.Backend].
 func (b *Backend) Stamp() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l, file, _, err := b.locate()
+	l, _, err := b.locate()
 	if err != nil {
 		return "error " + err.Error()
 	}
-	s := b.conf.readAt + "|" + file + "|" + stampFile(file)
-	if l.dir != "" {
-		s += "|" + stampFile(filepath.Join(l.dir, "primary"))
-	}
-	return s
+	return b.conf.readAt + "|" + l.stamp()
 }
-
-// Watch implements [ticket.Backend].
-func (b *Backend) Watch(context.Context, func()) error { return errors.ErrUnsupported }
-
-// Renew implements [ticket.Backend].
-func (b *Backend) Renew(context.Context, ...string) error { return errors.ErrUnsupported }
-
-// SignIn implements [ticket.Backend].
-func (b *Backend) SignIn(context.Context, ticket.Login) error { return errors.ErrUnsupported }
-
-// SignOut implements [ticket.Backend].
-func (b *Backend) SignOut(context.Context) error { return errors.ErrUnsupported }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -369,10 +370,11 @@ func TestStatus(t *testing.T) {
 func TestCaches(t *testing.T) {
 	r := start(t, realm.Config{})
 	end := time.Now().Add(time.Hour).Truncate(time.Second).UTC()
+	begin := end.Add(-2 * time.Hour)
 	dir := t.TempDir()
-	mint(t, r, realm.MintOptions{Cache: filepath.Join(dir, "tkt"), End: end, Services: []string{proxy}})
+	mint(t, r, realm.MintOptions{Cache: filepath.Join(dir, "tkt"), Start: begin, End: end, RenewUntil: end.Add(time.Hour), Services: []string{proxy}})
 	mint(t, r, realm.MintOptions{Cache: filepath.Join(dir, "tktshorty"), User: "shorty"})
-	for name, content := range map[string]string{"primary": "tktshorty\n", "tktbroken": "\x05\x04", "other": "x"} {
+	for name, content := range map[string]string{"primary": "tktshorty\n", "tktbroken": "\x05\x04", "tktempty": "", "other": "x"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -384,15 +386,26 @@ func TestCaches(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := b.Caches(t.Context())
-	if err != nil || len(got) != 2 {
-		t.Fatalf("got %+v, %v; want two caches", got, err)
+	if err != nil || len(got) != 3 {
+		t.Fatalf("got %+v, %v; want three caches", got, err)
 	}
-	if c := got[0]; c.Name != "DIR::"+dir+"/tkt" || c.Principal != "alice@DEMO.INVALID" || c.Default || !c.Expires.Equal(end) ||
-		len(c.Services) != 1 || c.Services[0] != (ticket.Ticket{Server: proxy + "@DEMO.INVALID", Expires: end}) {
-		t.Errorf("first cache %+v", c)
+	const preAuthent = ticket.Flags(1 << 21)
+	want := ticket.Cache{
+		Name: "DIR::" + dir + "/tkt", Principal: "alice@DEMO.INVALID", Realm: "DEMO.INVALID", Expires: end,
+		TGTs: []ticket.Ticket{{
+			Server: "krbtgt/DEMO.INVALID@DEMO.INVALID", Start: begin, Expires: end, RenewUntil: end.Add(time.Hour),
+			Flags: ticket.FlagInitial | ticket.FlagRenewable | preAuthent, EncType: 18,
+		}},
+		Services: []ticket.Ticket{{Server: proxy + "@DEMO.INVALID", Start: begin, Expires: end, Flags: preAuthent, EncType: 18}},
 	}
-	if c := got[1]; c.Principal != "shorty@DEMO.INVALID" || !c.Default {
-		t.Errorf("second cache %+v", c)
+	if !reflect.DeepEqual(got[0], want) {
+		t.Errorf("first cache:\ngot  %+v\nwant %+v", got[0], want)
+	}
+	if c := got[1]; c.Name != "DIR::"+dir+"/tktbroken" || !errors.Is(c.Err, ticket.ErrCache) || c.Principal != "" {
+		t.Errorf("damaged cache %+v", c)
+	}
+	if c := got[2]; c.Principal != "shorty@DEMO.INVALID" || !c.Default || !c.Used {
+		t.Errorf("third cache %+v", c)
 	}
 	// The primary is what Token and Status use, and switching it is a change.
 	token, err := b.Token(t.Context(), proxy)

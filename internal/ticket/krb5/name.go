@@ -46,12 +46,15 @@ func parseName(name string) (location, error) {
 		"without it, keep the ticket in a file: set KRB5CCNAME=FILE:/path and sign in again: %w", name, kind, errors.ErrUnsupported)
 }
 
-// primary returns the file that a DIR cache points at.
+// pointer is the file that says which cache of a DIR collection is the default.
+func (l location) pointer() string { return filepath.Join(l.dir, "primary") }
+
+// primary returns the file of the default cache.
 func (l location) primary() (string, error) {
 	if l.dir == "" {
 		return l.file, nil
 	}
-	b, _, err := readFile(filepath.Join(l.dir, "primary"), 1024, owned)
+	b, err := readFile(l.pointer(), 1024, owned)
 	if errors.Is(err, fs.ErrNotExist) {
 		return filepath.Join(l.dir, "tkt"), nil
 	}
@@ -60,7 +63,7 @@ func (l location) primary() (string, error) {
 	}
 	name := strings.TrimRight(string(b), "\r\n")
 	if !isSubsidiary(name) {
-		return "", fmt.Errorf("%w: %s names %q, which is not a cache beside it", ticket.ErrCache, filepath.Join(l.dir, "primary"), name)
+		return "", fmt.Errorf("%w: %s names %q, which is not a cache beside it", ticket.ErrCache, l.pointer(), name)
 	}
 	return filepath.Join(l.dir, name), nil
 }
@@ -105,45 +108,41 @@ func expand(s string) (string, error) {
 }
 
 // readFile reads a regular file of at most limit bytes, provided check (nil:
-// none) has nothing against it. The stamp is of the moment before reading.
-func readFile(path string, limit int64, check func(fs.FileInfo) error) (b []byte, stamp string, err error) {
+// none) has nothing against it.
+func readFile(path string, limit int64, check func(fs.FileInfo) error) ([]byte, error) {
 	f, err := os.OpenFile(path, openFlags, 0)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, "", fmt.Errorf("%s is not a regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	if check != nil {
 		if err := check(fi); err != nil {
-			return nil, "", fmt.Errorf("%s is not used: %w", path, err)
+			return nil, fmt.Errorf("%s is not used: %w", path, err)
 		}
 	}
-	b, err = io.ReadAll(io.LimitReader(f, limit+1))
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if int64(len(b)) > limit {
-		return nil, "", fmt.Errorf("%s is larger than %d bytes", path, limit)
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
 	}
-	return b, stampOf(fi), nil
+	return b, nil
 }
 
-func stampOf(fi fs.FileInfo) string {
-	return fmt.Sprintf("%s:%d:%s", fileID(fi), fi.Size(), fi.ModTime().UTC().Format(time.RFC3339Nano))
-}
-
-// stampFile is stampOf for a path. A file that is not there has a stamp too:
+// stampFile is a fingerprint of a file. One that is not there has a stamp too:
 // its coming is a change.
 func stampFile(path string) string {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return "none"
 	}
-	return stampOf(fi)
+	return fmt.Sprintf("%s:%d:%s", fileID(fi), fi.Size(), fi.ModTime().UTC().Format(time.RFC3339Nano))
 }

@@ -135,14 +135,14 @@ func TestReferrals(t *testing.T) {
 			}
 			s := &state{
 				conf: conf{&node{kids: []*node{{name: "realms", kids: realms}}}}, file: &cacheFile{}, ticks: new(ticker),
-				tgt: &pass{ticket: tgt, key: part.Key, client: alice, end: part.EndTime},
+				tgt: &pass{cred: cred{client: alice, end: part.EndTime}, message: tgt, session: part.Key},
 			}
 			p, err := s.fetch(t.Context(), types.PrincipalName{NameType: 2, NameString: []string{"HTTP", "x"}}, tt.target)
 			if got := strings.Join(f.asked, ", "); got != tt.asked {
 				t.Errorf("asked %q, want %q", got, tt.asked)
 			}
 			switch {
-			case tt.want == nil && (err != nil || p.ticket.SName.PrincipalNameString() != "HTTP/x"):
+			case tt.want == nil && (err != nil || p.message.SName.PrincipalNameString() != "HTTP/x"):
 				t.Errorf("got %+v, %v", p, err)
 			case tt.want == errAny && err == nil, tt.want == ticket.ErrSPNUnknown && !errors.Is(err, tt.want):
 				t.Errorf("got %v, want %v", err, tt.want)
