@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +32,8 @@ type appConfig struct {
 	store   *settings.Store
 	log     *slog.Logger
 	control net.Listener // nil: no control channel; closed by run
+
+	keyring passwords // nil: no password is remembered
 
 	// For the demo and tests: how to dial, whom to trust.
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -77,7 +78,7 @@ func newApp(cfg appConfig) (*app, error) {
 		return nil, err
 	}
 	a.state = newState(a)
-	a.tickets = newTickets(a.log, func() { a.flush("ticket changed") })
+	a.tickets = newTickets(a.log, cfg.keyring, func() { a.flush("ticket changed") })
 	if err := a.adopt(snap); err != nil {
 		a.closeListeners()
 		return nil, err
@@ -265,7 +266,7 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 	if old != nil && old.peers != p.peers && old.peers != nil {
 		old.peers.Close()
 	}
-	if a.tickets.use(snap.KerberosCache, snap.KerberosRemindBefore) || old != nil &&
+	if a.tickets.use(ticketConfigOf(snap)) || old != nil &&
 		(old.kerberos != p.kerberos || old.spn != p.spn || !slices.Equal(old.upstreamURLs(), p.upstreamURLs())) {
 		a.forget("settings changed")
 	}
@@ -309,16 +310,16 @@ func (p *policy) upstreamURLs() (all []string) {
 }
 
 func (p *policy) openPeers(log *slog.Logger) (err error) {
-	var uids []uint32
+	var users []peer.User
 	for _, name := range p.allow {
-		uid, err := peer.ParseUser(name)
+		user, err := peer.ParseUser(name)
 		if err != nil {
 			log.Warn("access.allow_users: unknown user left out", "user", name, "err", err)
 			continue
 		}
-		uids = append(uids, uid)
+		users = append(users, user)
 	}
-	p.peers, err = peer.New(peer.Config{AllowUIDs: uids, Log: log})
+	p.peers, err = peer.New(peer.Config{Allow: users, Log: log})
 	return err
 }
 
@@ -447,8 +448,6 @@ func (a *app) allowed(local, remote netip.AddrPort) error {
 	}
 	return p.peers.Allowed(local, remote)
 }
-
-func ownUID() uint32 { return uint32(os.Geteuid()) }
 
 // utc renders a time for JSON; the zero time is null.
 func utc(t time.Time) *string {

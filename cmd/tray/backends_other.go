@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows && !darwin
 
 package main
 
@@ -10,8 +10,7 @@ import (
 	"kerbpass/internal/ticket/krb5"
 )
 
-// openBackend has the pure-Go backend only: SSPI and GSS.framework are not
-// here yet.
-func openBackend(cache string, log *slog.Logger) (ticket.Backend, error) {
-	return krb5.New(krb5.Config{Cache: cache, Getenv: os.Getenv, Log: log})
+// openBackend has the pure-Go backend only.
+func openBackend(cache, service string, log *slog.Logger) (ticket.Backend, error) {
+	return krb5.New(krb5.Config{Cache: cache, Service: service, Keytab: clientKeytab(os.Getenv), Getenv: os.Getenv, Log: log})
 }

@@ -83,7 +83,7 @@ func (c *cli) run(ctx context.Context) error {
 		return c.runProxy(ctx, flags.given(cmd))
 	}
 	for _, add := range []func(context.Context) *cobra.Command{
-		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdEnv, c.cmdExec, c.cmdQuit, c.cmdVersion, c.cmdCompletion,
+		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdLogin, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdEnv, c.cmdExec, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdKeyringChild,
 	} {
 		root.AddCommand(add(ctx))
 	}
@@ -221,20 +221,7 @@ func (c *cli) client() (*control.Client, error) {
 }
 
 // sameUser is the check at both ends of the control channel.
-func sameUser(conn net.Conn) error {
-	uc, ok := conn.(*net.UnixConn)
-	if !ok {
-		return fmt.Errorf("a %T cannot be checked", conn)
-	}
-	uid, err := peer.UnixPeer(uc)
-	if err != nil {
-		return err
-	}
-	if uid != ownUID() {
-		return fmt.Errorf("the other end belongs to user %d", uid)
-	}
-	return nil
-}
+func sameUser(conn net.Conn) error { return peer.SameUser(conn) }
 
 const callTimeout = 15 * time.Second
 

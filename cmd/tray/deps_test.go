@@ -38,8 +38,13 @@ var confined = map[string]struct {
 	"github.com/fsnotify/fsnotify":   {[]string{"internal/settings"}, "notices that the settings file was changed"},
 	"github.com/ebitengine/purego":   {[]string{"internal/ticket/gss"}, "calls the system's Kerberos library without cgo"},
 	"github.com/jcmturner/gokrb5/v8": {[]string{"internal/ticket/krb5", "internal/demo/realm"}, "Kerberos where the system has no library; the demo's KDC"},
+	"github.com/jcmturner/gofork":    {[]string{"internal/ticket/krb5"}, "the ASN.1 that gokrb5's messages are made for"},
+	"github.com/kardianos/service":   {[]string{"internal/autostart/userservice"}, "the proxy as a service without a desktop"},
+	"github.com/alexbrainman/sspi":   {[]string{"internal/ticket/sspi"}, "tokens by Windows' own Kerberos"},
+	"github.com/zalando/go-keyring":  {[]string{"internal/ticket/keyring"}, "the system's keyring, for a remembered password"},
+	"golang.org/x/term":              {[]string{joiner}, "a password typed without being shown"},
 	"github.com/godbus/dbus/v5":      {[]string{"internal/netwatch"}, "hears from systemd-logind that the machine woke up"},
-	"golang.org/x/sys":               {[]string{"internal/peer"}, "netlink and peer credentials"},
+	"golang.org/x/sys":               {[]string{"internal/peer"}, "netlink, TCP tables and peer credentials"},
 	"golang.org/x/net":               {[]string{"internal/route"}, "IDNA, so that names compare as they are resolved"},
 }
 

@@ -84,7 +84,12 @@ func (c *cli) runProxy(ctx context.Context, flags runFlags) error {
 	if err != nil {
 		return failf(exitFailed, "Check the folder named, or set XDG_RUNTIME_DIR to a folder of your own.", "The control channel cannot be opened: %v.", err)
 	}
-	a, err := newApp(appConfig{store: store, log: log, control: l})
+	keyring, err := newKeyring()
+	if err != nil {
+		l.Close()
+		return failf(exitFailed, "Start it by its full path.", "This program cannot find itself: %v.", err)
+	}
+	a, err := newApp(appConfig{store: store, log: log, control: l, keyring: keyring})
 	if err != nil {
 		l.Close()
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,30 +29,59 @@ type report struct {
 }
 
 type ticketReport struct {
-	State      ticket.State `json:"state"`
-	Principal  string       `json:"principal"`
-	Realm      string       `json:"realm"`
-	Cache      string       `json:"cache"`
-	Start      *string      `json:"start"`
-	Expires    *string      `json:"expires"`
-	RenewUntil *string      `json:"renew_until"`
-	Renewable  bool         `json:"renewable"`
-	Backend    string       `json:"backend"`
+	State      ticket.State  `json:"state"`
+	Principal  string        `json:"principal"`
+	Realm      string        `json:"realm"`
+	Cache      string        `json:"cache"`
+	Start      *string       `json:"start"`
+	Expires    *string       `json:"expires"`
+	RenewUntil *string       `json:"renew_until"`
+	Renewable  bool          `json:"renewable"`
+	Backend    string        `json:"backend"`
+	Renewal    renewalReport `json:"renewal"`
+}
+
+// renewalReport is what the running helper intends.
+type renewalReport struct {
+	Mode  string  `json:"mode"`  // auto, ask, off
+	Next  *string `json:"next"`  // null: none is planned
+	Error string  `json:"error"` // why the last attempt to keep the ticket did not work
 }
 
 type cacheReport struct {
-	Principal string          `json:"principal"`
-	Realm     string          `json:"realm"`
-	Cache     string          `json:"cache"`
-	Expires   *string         `json:"expires"`
-	Default   bool            `json:"default"`
-	UsedHere  bool            `json:"used_for_proxy"`
-	Services  []serviceReport `json:"services"`
+	Principal string        `json:"principal"`
+	Realm     string        `json:"realm"`
+	Cache     string        `json:"cache"`
+	Expires   *string       `json:"expires"`
+	Default   bool          `json:"default"`
+	UsedHere  bool          `json:"used_for_proxy"`
+	Error     string        `json:"error,omitempty"`
+	TGTs      []entryReport `json:"tgts"`
+	Services  []entryReport `json:"services"`
 }
 
-type serviceReport struct {
-	Name    string  `json:"name"`
-	Expires *string `json:"expires"`
+type entryReport struct {
+	Name       string   `json:"name"`
+	Start      *string  `json:"start"`
+	Expires    *string  `json:"expires"`
+	RenewUntil *string  `json:"renew_until"`
+	Flags      []string `json:"flags"`
+	EncType    string   `json:"enctype"`
+	Cloud      bool     `json:"cloud,omitempty"` // a TGT of Microsoft's cloud, of no use at a company's proxy
+}
+
+func entriesReport(list []ticket.Ticket) []entryReport {
+	all := []entryReport{}
+	for _, t := range list {
+		all = append(all, entryReport{t.Server, utc(t.Start), utc(t.Expires), utc(t.RenewUntil), t.Flags.Names(), t.EncType.String(), t.Cloud()})
+	}
+	return all
+}
+
+func ticketReportOf(t ticket.Snapshot) ticketReport {
+	st := t.Status
+	return ticketReport{State: t.State, Principal: st.Principal, Realm: st.Realm, Cache: st.Cache, Start: utc(st.Start), Expires: utc(st.Expires),
+		RenewUntil: utc(st.RenewUntil), Renewable: st.Renewable, Backend: t.Backend}
 }
 
 type proxyReport struct {
@@ -197,11 +227,9 @@ func (r *report) has(c proxy.Cause) bool {
 // baseReport is what can be said without a running proxy.
 func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, config string) report {
 	t := cur.snapshot(ctx)
-	st := t.Status
 	r := report{
 		Version: version(),
-		Ticket: ticketReport{t.State, st.Principal, st.Realm, st.Cache, utc(st.Start), utc(st.Expires), utc(st.RenewUntil), st.Renewable,
-			t.Backend},
+		Ticket:  ticketReportOf(t),
 		Tickets: []cacheReport{},
 		Proxy: proxyReport{State: "not_running", Listen: snap.Listen, Kerberos: snap.KerberosEnabled,
 			UpstreamSource: upstreamSource(snap), LastAuth: authReport{Result: proxy.AuthNone}},
@@ -214,13 +242,21 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 			r.Proxy.Upstream = up.URL
 		}
 	}
+	r.Ticket.Renewal = renewalReport{Mode: snap.KerberosRenew}
+	cloud := false
 	if cur.backend != nil {
+		plan := cur.Plan()
+		if r.Ticket.Renewal.Next = utc(plan.RenewAt); plan.Err != nil {
+			r.Ticket.Renewal.Error = plan.Err.Error()
+		}
 		caches, _ := cur.backend.Caches(ctx)
 		for _, c := range caches {
-			cr := cacheReport{c.Principal, c.Realm, c.Name, utc(c.Expires), c.Default, c.Name == st.Cache, []serviceReport{}}
-			for _, s := range c.Services {
-				cr.Services = append(cr.Services, serviceReport{s.Server, utc(s.Expires)})
+			cr := cacheReport{Principal: c.Principal, Realm: c.Realm, Cache: c.Name, Expires: utc(c.Expires), Default: c.Default, UsedHere: c.Used,
+				TGTs: entriesReport(c.TGTs), Services: entriesReport(c.Services)}
+			if c.Err != nil {
+				cr.Error = c.Err.Error()
 			}
+			cloud = cloud || slices.ContainsFunc(c.TGTs, ticket.Ticket.Cloud)
 			r.Tickets = append(r.Tickets, cr)
 		}
 	}
@@ -231,7 +267,12 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 	if snap.KerberosEnabled {
 		switch t.State {
 		case ticket.StateNone:
-			add(proxy.CauseNoTicket, "")
+			detail := ""
+			if cloud {
+				detail = "The cache holds one of Microsoft's cloud (" + ticket.CloudRealm + "), which opens no company proxy."
+			}
+			add(proxy.CauseNoTicket, detail)
+			r.addElsewhere(ctx, snap)
 		case ticket.StateExpired:
 			add(proxy.CauseTicketExpired, "")
 		case ticket.StateUnavailable:
@@ -303,13 +344,27 @@ func (r *report) text(now time.Time) string {
 		line("Ticket", "cannot be read%s", in(t.Cache))
 	default:
 		line("Ticket", "%s, %s %s%s", t.Principal, t.State, until(t.Expires, now), in(t.Cache))
-		if t.Renewable && t.RenewUntil != nil {
-			line("", "renewable %s", until(t.RenewUntil, now))
+		switch {
+		case t.Renewal.Next != nil:
+			line("", "renewed by itself at %s, possible %s", local(t.Renewal.Next), until(t.RenewUntil, now))
+		case t.Renewable && t.RenewUntil != nil:
+			line("", "renewable %s: kerbpass renew", until(t.RenewUntil, now))
+		case t.State == ticket.StateExpiring || t.State == ticket.StateValid:
+			line("", "not renewable; sign in again before it ends: kerbpass login")
+		}
+		if t.Renewal.Error != "" {
+			line("", "not kept alive: %s", t.Renewal.Error)
 		}
 	}
 	for _, c := range r.Tickets {
-		if !c.UsedHere {
+		switch {
+		case c.Error != "":
+			line("", "unreadable: %s: %s", c.Cache, c.Error)
+		case !c.UsedHere:
 			line("", "also: %s %s%s", c.Principal, until(c.Expires, now), in(c.Cache))
+		}
+		for _, s := range c.Services {
+			line("", "  %s %s%s", s.Name, until(s.Expires, now), comma(s.EncType))
 		}
 	}
 	if r.Proxy.State == "listening" {
@@ -341,6 +396,13 @@ func in(cache string) string {
 		return ""
 	}
 	return ", in " + cache
+}
+
+func comma(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ", " + s
 }
 
 func onOff(on bool) string {

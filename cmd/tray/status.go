@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,7 +55,7 @@ func (c *cli) localReport(ctx context.Context) (report, error) {
 		return report{}, err
 	}
 	snap := store.Snapshot()
-	cur := openTickets(snap.KerberosCache, snap.KerberosRemindBefore, slog.New(slog.DiscardHandler), func(ticket.Snapshot) {})
+	cur := openTickets(ticketConfigOf(snap), ticket.Config{})
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return baseReport(ctx, cur, snap, store.Path()), nil

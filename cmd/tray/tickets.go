@@ -13,25 +13,45 @@ import (
 	"time"
 
 	"kerbpass/internal/proxy"
+	"kerbpass/internal/settings"
 	"kerbpass/internal/ticket"
 )
 
-// tickets holds the ticket manager in use. Another cache in the settings means
-// another manager; a backend that does not exist means none.
+// tickets holds the ticket manager in use. Other settings mean another manager;
+// a backend that does not exist means none.
 type tickets struct {
 	log     *slog.Logger
 	changed func()
+	keyring passwords
 
-	mu     sync.Mutex // guards what follows
-	cache  string
-	remind time.Duration
-	used   bool
-	stop   context.CancelFunc // of the current manager's Run, once running
-	ctx    context.Context    // of run, nil before
-	wg     sync.WaitGroup
+	mu   sync.Mutex // guards what follows
+	cfg  *ticketConfig
+	stop context.CancelFunc // of the current manager's Run, once running
+	ctx  context.Context    // of run, nil before
+	wg   sync.WaitGroup
 
 	cur atomic.Pointer[current]
 	gen atomic.Uint64
+}
+
+// ticketConfig is what the settings say about tickets.
+type ticketConfig struct {
+	cache      string // "" is the system's default
+	service    string // SPN of the first upstream, "" if there is none
+	remind     time.Duration
+	renew      ticket.RenewMode
+	remembered string // principal whose password the keyring holds
+}
+
+func ticketConfigOf(snap *settings.Snapshot) ticketConfig {
+	c := ticketConfig{cache: snap.KerberosCache, remind: snap.KerberosRemindBefore, renew: ticket.RenewMode(snap.KerberosRenew),
+		remembered: snap.KerberosRemember}
+	if len(snap.Upstream) > 0 {
+		if up, err := parseUpstream(snap.Upstream[0]); err == nil {
+			c.service, _ = servicePrincipal(context.Background(), up, snap.KerberosSPN, "off")
+		}
+	}
+	return c
 }
 
 // current is one manager, or the reason why there is none.
@@ -41,20 +61,34 @@ type current struct {
 	err     error
 }
 
-func newTickets(log *slog.Logger, changed func()) *tickets {
-	return &tickets{log: log, changed: changed}
+// clientKeytab is the keytab that MIT's library signs in with by itself.
+func clientKeytab(getenv func(string) string) string {
+	return strings.TrimPrefix(getenv("KRB5_CLIENT_KTNAME"), "FILE:")
 }
 
-// use switches to a cache, "" for the system's default, and reports whether
-// that was a change.
-func (t *tickets) use(cache string, remind time.Duration) bool {
+// passwords is the keyring, as far as the helper uses it by itself.
+type passwords interface {
+	Get(ctx context.Context, principal string) (ticket.Secret, error)
+	Delete(ctx context.Context, principal string) error
+}
+
+func newTickets(log *slog.Logger, keyring passwords, changed func()) *tickets {
+	return &tickets{log: log, keyring: keyring, changed: changed}
+}
+
+// use switches to other settings and reports whether that was a change.
+func (t *tickets) use(c ticketConfig) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.used && t.cache == cache && t.remind == remind {
+	if t.cfg != nil && *t.cfg == c {
 		return false
 	}
-	t.used, t.cache, t.remind = true, cache, remind
-	cur := openTickets(cache, remind, t.log, func(ticket.Snapshot) { t.changed() })
+	t.cfg = &c
+	mc := ticket.Config{Log: t.log, OnChange: func(ticket.Snapshot) { t.changed() }}
+	if t.keyring != nil {
+		mc.Recall, mc.Rejected = t.keyring.Get, t.forgetPassword
+	}
+	cur := openTickets(c, mc)
 	t.gen.Add(1)
 	t.cur.Store(cur)
 	if t.stop != nil {
@@ -64,14 +98,32 @@ func (t *tickets) use(cache string, remind time.Duration) bool {
 	return true
 }
 
+// forgetPassword removes a remembered password that the KDC did not take: used
+// again, it could lock the account.
+func (t *tickets) forgetPassword(principal string, why error) {
+	ctx, cancel := context.WithTimeout(context.Background(), keyringLimit)
+	defer cancel()
+	t.log.Warn("remembered password was refused and is forgotten", "principal", principal, "err", why)
+	if err := t.keyring.Delete(ctx, principal); err != nil {
+		t.log.Error("remembered password cannot be removed from the keyring", "principal", principal, "err", err)
+	}
+}
+
 // openTickets opens the first backend that works here.
-func openTickets(cache string, remind time.Duration, log *slog.Logger, onChange func(ticket.Snapshot)) *current {
-	b, err := openBackend(cache, log)
+func openTickets(c ticketConfig, mc ticket.Config) *current {
+	if mc.Log == nil {
+		mc.Log = slog.New(slog.DiscardHandler)
+	}
+	b, err := openBackend(c.cache, c.service, mc.Log)
 	if err != nil {
-		log.Error("no Kerberos backend", "err", err)
+		mc.Log.Error("no Kerberos backend", "err", err)
 		return &current{err: err}
 	}
-	m, err := ticket.NewManager(ticket.Config{Backend: b, RemindBefore: remind, Log: log, OnChange: onChange})
+	mc.Backend, mc.RemindBefore, mc.Renew, mc.Remembered = b, c.remind, c.renew, c.remembered
+	if c.service != "" {
+		mc.Services = []string{c.service}
+	}
+	m, err := ticket.NewManager(mc)
 	if err != nil {
 		return &current{err: err}
 	}

@@ -1,26 +1,20 @@
 // Package control is the channel between the running helper and everything
 // that talks to it: the command line, the settings window, a second start. It
 // is HTTP/1.1 with JSON bodies over a Unix socket in the user's runtime
-// folder, or in the cache folder where there is none ([Path]).
+// folder, or in the cache folder where there is none, and on Windows over a
+// named pipe ([Path]).
 //
 // Both ends check who is at the other one, through a function the caller
-// supplies; file modes alone are not trusted. Requests that a browser could
-// have made are refused, so that no web page can ever drive the helper.
-//
-// On Windows the channel does not exist yet: [Listen] and every call of a
-// [Client] return errors that wrap [errors.ErrUnsupported].
+// supplies; file modes and access lists alone are not trusted. Requests that a
+// browser could have made are refused, so that no web page can ever drive the
+// helper.
 package control
 
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
+	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"runtime"
-	"slices"
-	"strconv"
 	"time"
 )
 
@@ -37,10 +31,6 @@ const (
 	// send it by way of DNS, since it is not a host on any network.
 	hostName = "kerbpass"
 
-	// maxPath leaves room for the final zero in sun_path: 104 bytes on macOS,
-	// 108 on Linux.
-	maxPath = 103
-
 	maxHeader   = 16 << 10
 	maxRequest  = 1 << 20
 	maxResponse = 8 << 20
@@ -49,43 +39,29 @@ const (
 	callTimeout   = 2 * time.Minute // doctor waits for KDCs
 )
 
-// Path returns where the control socket lies: kerbpass/control.sock below the
-// first of these that is an absolute folder of this user which nobody else can
-// enter: XDG_RUNTIME_DIR, as lookup knows it, and on Linux /run/user/<uid>, so
-// that a call by sudo, cron or ssh, where the variable is missing, finds the
-// helper of the user's session. Else it lies below the user's cache folder, on
-// macOS always. lookup is [os.LookupEnv] or a test's.
+// Path returns where the channel of this user is.
+//
+// On Linux it is a socket, kerbpass/control.sock below the first of these that
+// is an absolute folder of this user which nobody else can enter:
+// XDG_RUNTIME_DIR, as lookup knows it, and /run/user/<uid>, so that a call by
+// sudo, cron or ssh, where the variable is missing, finds the helper of the
+// user's session. Else, and on macOS always, the socket lies below the user's
+// cache folder. On Windows it is a pipe named after the user.
+//
+// lookup is [os.LookupEnv] or a test's.
 func Path(lookup func(name string) (string, bool)) (string, error) {
-	return pathIn("/run/user", lookup)
+	return channelPath(lookup)
 }
 
-// pathIn is Path; root is where logind makes a folder for each user.
-func pathIn(root string, lookup func(name string) (string, bool)) (string, error) {
-	var folders []string
-	if runtime.GOOS != "darwin" {
-		if dir, ok := lookup("XDG_RUNTIME_DIR"); ok {
-			folders = append(folders, dir)
-		}
-		folders = append(folders, filepath.Join(root, strconv.Itoa(os.Geteuid())))
-	}
-	i := slices.IndexFunc(folders, func(dir string) bool { return filepath.IsAbs(dir) && checkPrivate(dir) == nil })
-	if i < 0 {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("no folder for the control socket: %w; set XDG_RUNTIME_DIR or HOME", err)
-		}
-		folders, i = []string{dir}, 0
-	}
-	path := filepath.Join(folders[i], "kerbpass", "control.sock")
-	return path, checkLength(path)
-}
-
-func checkLength(path string) error {
-	if len(path) > maxPath {
-		return fmt.Errorf("control socket %s: the path has %d bytes, the system takes %d; set XDG_RUNTIME_DIR to a shorter folder of mode 0700",
-			path, len(path), maxPath)
-	}
-	return nil
+// Listen opens the channel. [ErrRunning] tells that another process holds it;
+// what a crash left behind is replaced. Closing the listener lets the next
+// process in.
+//
+// On Linux and macOS the folder of the socket is created with mode 0700 where
+// there is none, and refused if it is a link, another user's or writable by
+// others. On Windows the pipe admits nobody else and nobody over the network.
+func Listen(path string) (net.Listener, error) {
+	return listen(path)
 }
 
 // A RemoteError is the helper's own answer that a call did not succeed.

@@ -1,4 +1,4 @@
-//go:build linux || darwin
+//go:build linux || darwin || windows
 
 package control_test
 
@@ -13,12 +13,11 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
+	"time"
 
 	"kerbpass/internal/control"
 	"kerbpass/internal/testenv"
@@ -68,17 +67,10 @@ type child struct {
 	out *bufio.Reader
 }
 
-// start runs the test binary with the given user id, 0 for our own. A binary
-// below a private folder is out of another user's reach, but not through the
-// link of the running one.
-func start(t *testing.T, uid uint32, what, path string) child {
+// start runs cmd, which is the test binary in some way.
+func start(t *testing.T, cmd *exec.Cmd, what, path string) child {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	if uid != 0 {
-		cmd = exec.Command("/proc/self/exe")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	}
-	cmd.Dir, cmd.Stderr = "/", os.Stderr
+	cmd.Stderr = os.Stderr
 	cmd.Env = append(os.Environ(), "CHILD="+what, "CHILD_PATH="+path, "GORACE=atexit_sleep_ms=0")
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -89,7 +81,7 @@ func start(t *testing.T, uid uint32, what, path string) child {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		testenv.Missing(t, "running a child as user %d: %v", uid, err)
+		testenv.Missing(t, "running a child: %v", err)
 	}
 	t.Cleanup(func() {
 		in.Close()
@@ -105,19 +97,6 @@ func (c child) expect(t *testing.T, want string) {
 		t.Fatalf("child said %q, %v, want %q", got, err, want)
 	}
 }
-
-// shortDir is short enough for a socket, which t.TempDir may not be.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "kp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-func socketPath(t *testing.T) string { return filepath.Join(shortDir(t), "kerbpass", "control.sock") }
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -151,31 +130,16 @@ func serve(t *testing.T, path string, allow func(net.Conn) error, h http.Handler
 	return stop
 }
 
-func TestListenModes(t *testing.T) {
-	path := socketPath(t)
-	l, err := control.Listen(path)
-	must(t, err)
-	defer l.Close()
-	for name, want := range map[string]os.FileMode{
-		filepath.Dir(path): os.ModeDir | 0o700,
-		path:               os.ModeSocket | 0o600,
-		path + ".lock":     0o600,
-	} {
-		if st, err := os.Lstat(name); err != nil || st.Mode() != want {
-			t.Errorf("%s: got %v, %v, want %v", name, st.Mode(), err, want)
-		}
-	}
-}
-
 func TestSecondInstance(t *testing.T) {
-	path := socketPath(t)
+	path := channelPath(t)
 	l, err := control.Listen(path)
 	must(t, err)
-	if _, err := control.Listen(path); !errors.Is(err, control.ErrRunning) {
-		t.Errorf("second in this process: got %v, want ErrRunning", err)
+	_, again := control.Listen(path)
+	if !errors.Is(again, control.ErrRunning) {
+		t.Fatalf("second in this process: got %v, want ErrRunning", again)
 	}
-	start(t, 0, "listen", path).expect(t, "listens: control socket "+path+": the helper is already running")
-	c, err := net.Dial("unix", path)
+	start(t, exec.Command(os.Args[0]), "listen", path).expect(t, "listens: "+again.Error())
+	c, err := control.Dial(t.Context(), path)
 	if err != nil {
 		t.Errorf("the first one is no longer reachable: %v", err)
 	} else {
@@ -185,16 +149,173 @@ func TestSecondInstance(t *testing.T) {
 	if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("second Close: got %v, want net.ErrClosed", err)
 	}
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket is still there after Close: %v", err)
+	if err := control.NewClient(path, anyone).Get(t.Context(), "/", nil, nil); !errors.Is(err, control.ErrNotRunning) {
+		t.Errorf("call after Close: got %v, want ErrNotRunning", err)
 	}
 	next, err := control.Listen(path)
 	must(t, err)
 	next.Close()
 }
 
+// A crash takes no channel away: neither from callers, who are told, nor from
+// the next helper.
+func TestCrash(t *testing.T) {
+	path := channelPath(t)
+	crashed := start(t, exec.Command(os.Args[0]), "listen", path)
+	crashed.expect(t, "listens: <nil>")
+	must(t, crashed.Process.Kill())
+	_ = crashed.Wait()
+	leftByCrash(t, path)
+	if err := control.NewClient(path, anyone).Get(t.Context(), "/", nil, nil); !errors.Is(err, control.ErrNotRunning) {
+		t.Errorf("call: got %v, want ErrNotRunning", err)
+	}
+	serve(t, path, anyone, func(w http.ResponseWriter, _ *http.Request) { control.WriteJSON(w, 1) })
+	must(t, control.NewClient(path, anyone).Get(t.Context(), "/", nil, nil))
+}
+
+// More callers at once than any system keeps waiting, each with a body that
+// does not fit into a buffer.
+func TestManyCalls(t *testing.T) {
+	testenv.NoLeaks(t)
+	path := channelPath(t)
+	serve(t, path, anyone, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	client := control.NewClient(path, anyone)
+	body := strings.Repeat("x", 100<<10)
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			var got string
+			sent := fmt.Sprint(i, body)
+			if err := client.Post(t.Context(), "/", sent, &got); err != nil || got != sent {
+				t.Errorf("call %d: got %d bytes, %v, want %d", i, len(got), err, len(sent))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Clients that go before they have asked or been answered harm nobody.
+func TestClientsGoEarly(t *testing.T) {
+	testenv.NoLeaks(t)
+	path := channelPath(t)
+	busy, noticed := make(chan struct{}), make(chan struct{})
+	serve(t, path, anyone, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			close(busy)
+			<-r.Context().Done()
+			close(noticed)
+			return
+		}
+		control.WriteJSON(w, 1)
+	})
+	send := func(text string) net.Conn {
+		c, err := control.Dial(t.Context(), path)
+		must(t, err)
+		_, err = io.WriteString(c, text)
+		must(t, err)
+		return c
+	}
+	for _, text := range []string{"", "GET / HT", "POST / HTTP/1.1\r\nHost: kerbpass\r\nContent-Length: 1000\r\n\r\nhalf"} {
+		must(t, send(text).Close())
+	}
+	c := send("PUT / HTTP/1.1\r\nHost: kerbpass\r\n\r\n")
+	<-busy
+	must(t, c.Close())
+	<-noticed
+	must(t, control.NewClient(path, anyone).Get(t.Context(), "/", nil, nil))
+}
+
+func TestDeadlines(t *testing.T) {
+	testenv.NoLeaks(t)
+	path := channelPath(t)
+	l, err := control.Listen(path)
+	must(t, err)
+	defer l.Close()
+	client, err := control.Dial(t.Context(), path)
+	must(t, err)
+	defer client.Close()
+	server, err := l.Accept()
+	must(t, err)
+	defer server.Close()
+
+	both := map[string]net.Conn{"client": client, "server": server}
+	for name, conn := range both {
+		must(t, conn.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
+		if n, err := conn.Read(make([]byte, 1)); n != 0 || !timedOut(err) {
+			t.Errorf("%s reads: got %d, %v, want a time-out", name, n, err)
+		}
+	}
+	const tooMuch = 8 << 20
+	for name, conn := range both {
+		must(t, conn.SetWriteDeadline(time.Now().Add(20*time.Millisecond)))
+		if n, err := conn.Write(make([]byte, tooMuch)); n == tooMuch || !timedOut(err) {
+			t.Errorf("%s writes: got %d, %v, want a time-out", name, n, err)
+		}
+	}
+}
+
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func TestCloseEndsRead(t *testing.T) {
+	testenv.NoLeaks(t)
+	path := channelPath(t)
+	l, err := control.Listen(path)
+	must(t, err)
+	defer l.Close()
+	c, err := control.Dial(t.Context(), path)
+	must(t, err)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Read(make([]byte, 1))
+		ended <- err
+	}()
+	must(t, c.Close())
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %v, want net.ErrClosed", err)
+	}
+}
+
+func TestCloseEndsAccept(t *testing.T) {
+	testenv.NoLeaks(t)
+	path := channelPath(t)
+	l, err := control.Listen(path)
+	must(t, err)
+	accepted, ended := make(chan struct{}), make(chan error, 2)
+	for range cap(ended) {
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					ended <- err
+					return
+				}
+				c.Close()
+				accepted <- struct{}{}
+			}
+		}()
+	}
+	for range 3 {
+		c, err := control.Dial(t.Context(), path)
+		must(t, err)
+		<-accepted
+		c.Close()
+	}
+	must(t, l.Close())
+	for range cap(ended) {
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("got %v, want net.ErrClosed", err)
+		}
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Close: got %v, want net.ErrClosed", err)
+	}
+}
+
 func TestOnlyOneWins(t *testing.T) {
-	path := socketPath(t)
+	path := channelPath(t)
 	listeners := make(chan net.Listener, 20)
 	var wg sync.WaitGroup
 	for range cap(listeners) {
@@ -215,84 +336,9 @@ func TestOnlyOneWins(t *testing.T) {
 	(<-listeners).Close()
 }
 
-func TestStaleSocket(t *testing.T) {
-	path := socketPath(t)
-	crashed := start(t, 0, "listen", path)
-	crashed.expect(t, "listens: <nil>")
-	must(t, crashed.Process.Kill())
-	_ = crashed.Wait()
-	if st, err := os.Lstat(path); err != nil || st.Mode().Type() != os.ModeSocket {
-		t.Fatalf("the crash left no socket behind: %v", err)
-	}
-	if err := control.NewClient(path, anyone).Get(t.Context(), "/", nil, nil); !errors.Is(err, control.ErrNotRunning) {
-		t.Errorf("call: got %v, want ErrNotRunning", err)
-	}
-	serve(t, path, anyone, func(w http.ResponseWriter, _ *http.Request) { control.WriteJSON(w, 1) })
-	must(t, control.NewClient(path, anyone).Get(t.Context(), "/", nil, nil))
-}
-
-func TestListenRefuses(t *testing.T) {
-	for _, tt := range []struct {
-		name, want string
-		prepare    func(t *testing.T, path string)
-	}{
-		{"file in the socket's place", "is none", func(t *testing.T, path string) {
-			must(t, os.Mkdir(filepath.Dir(path), 0o700))
-			must(t, os.WriteFile(path, []byte("kept"), 0o600))
-		}},
-		{"folder that others can write", "chmod 700", func(t *testing.T, path string) {
-			must(t, os.Mkdir(filepath.Dir(path), 0o700))
-			must(t, os.Chmod(filepath.Dir(path), 0o770))
-		}},
-		{"link to a folder", "not a folder", func(t *testing.T, path string) {
-			must(t, os.Symlink(t.TempDir(), filepath.Dir(path)))
-		}},
-		{"another user's folder", "another user", func(t *testing.T, path string) {
-			testenv.Root(t)
-			must(t, os.Mkdir(filepath.Dir(path), 0o700))
-			must(t, os.Chown(filepath.Dir(path), 1001, 1001))
-		}},
-		{"lock that is a link", "lock", func(t *testing.T, path string) {
-			must(t, os.Mkdir(filepath.Dir(path), 0o700))
-			must(t, os.Symlink(filepath.Join(t.TempDir(), "elsewhere"), path+".lock"))
-		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			path := socketPath(t)
-			tt.prepare(t, path)
-			l, err := control.Listen(path)
-			if err == nil {
-				l.Close()
-			}
-			if err == nil || errors.Is(err, control.ErrRunning) || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want an error with %q", err, tt.want)
-			}
-			if b, err := os.ReadFile(path); err == nil && string(b) != "kept" {
-				t.Errorf("the file in the way was changed to %q", b)
-			}
-		})
-	}
-}
-
-func TestLongPath(t *testing.T) {
-	path := filepath.Join(shortDir(t), strings.Repeat("x", 104), "control.sock")
-	_, err := control.Listen(path)
-	for name, err := range map[string]error{
-		"listen": err,
-		"call":   control.NewClient(path, anyone).Get(t.Context(), "/", nil, nil),
-	} {
-		if err == nil || !strings.Contains(err.Error(), "bytes") || errors.Is(err, control.ErrNotRunning) {
-			t.Errorf("%s: got %v, want an error about the length", name, err)
-		}
-	}
-	if _, err := os.Stat(filepath.Dir(path)); err == nil {
-		t.Error("a folder was made for a path that cannot be used")
-	}
-}
-
 func TestCalls(t *testing.T) {
 	testenv.NoLeaks(t)
-	path := socketPath(t)
+	path := channelPath(t)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/why", func(w http.ResponseWriter, r *http.Request) {
 		control.WriteJSON(w, map[string]string{"route": "direct", "for": r.FormValue("url")})
@@ -359,18 +405,6 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-func TestNotRunning(t *testing.T) {
-	testenv.NoLeaks(t)
-	file := filepath.Join(shortDir(t), "file")
-	must(t, os.WriteFile(file, nil, 0o600))
-	for name, path := range map[string]string{"no folder": socketPath(t), "folder is a file": filepath.Join(file, "control.sock")} {
-		err := control.NewClient(path, anyone).Get(t.Context(), "/", nil, nil)
-		if !errors.Is(err, control.ErrNotRunning) {
-			t.Errorf("%s: got %v, want ErrNotRunning", name, err)
-		}
-	}
-}
-
 func TestPeerChecksAreRequired(t *testing.T) {
 	if _, err := control.New(control.Config{Handler: http.NotFoundHandler()}); err == nil {
 		t.Error("a server without a peer check was made")
@@ -378,7 +412,7 @@ func TestPeerChecksAreRequired(t *testing.T) {
 	if _, err := control.New(control.Config{Allow: anyone}); err == nil {
 		t.Error("a server without a handler was made")
 	}
-	path := socketPath(t)
+	path := channelPath(t)
 	serve(t, path, anyone, func(w http.ResponseWriter, _ *http.Request) { t.Error("called without a peer check") })
 	if err := control.NewClient(path, nil).Get(t.Context(), "/", nil, nil); err == nil || !strings.Contains(err.Error(), "peer check") {
 		t.Errorf("got %v, want an error about the peer check", err)

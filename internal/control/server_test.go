@@ -1,4 +1,4 @@
-//go:build linux || darwin
+//go:build linux || darwin || windows
 
 package control_test
 
@@ -20,7 +20,7 @@ import (
 // raw sends text over a connection of its own and returns the whole answer.
 func raw(t *testing.T, path, text string) string {
 	t.Helper()
-	c, err := net.Dial("unix", path)
+	c, err := control.Dial(t.Context(), path)
 	must(t, err)
 	defer c.Close()
 	// The server may refuse before it has read everything.
@@ -31,7 +31,7 @@ func raw(t *testing.T, path, text string) string {
 
 func TestBrowsersRefused(t *testing.T) {
 	testenv.NoLeaks(t)
-	path := socketPath(t)
+	path := channelPath(t)
 	called := 0
 	stop := serve(t, path, anyone, func(w http.ResponseWriter, _ *http.Request) {
 		called++
@@ -63,7 +63,7 @@ func TestBrowsersRefused(t *testing.T) {
 
 func TestRefusedPeerGetsNoByte(t *testing.T) {
 	testenv.NoLeaks(t)
-	path := socketPath(t)
+	path := channelPath(t)
 	l, err := control.Listen(path)
 	must(t, err)
 	var log bytes.Buffer
@@ -90,7 +90,7 @@ func TestRefusedPeerGetsNoByte(t *testing.T) {
 
 func TestRequestBounds(t *testing.T) {
 	testenv.NoLeaks(t)
-	path := socketPath(t)
+	path := channelPath(t)
 	serve(t, path, anyone, func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			control.WriteError(w, http.StatusRequestEntityTooLarge, err.Error(), "")
@@ -112,7 +112,7 @@ func TestRequestBounds(t *testing.T) {
 // out.
 func TestAnswersBeforeStop(t *testing.T) {
 	testenv.NoLeaks(t)
-	path := socketPath(t)
+	path := channelPath(t)
 	l, err := control.Listen(path)
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -138,14 +138,14 @@ func TestAnswersBeforeStop(t *testing.T) {
 // nothing yet: both are gone when Serve returns, and the caller gets an error.
 func TestStopDuringCall(t *testing.T) {
 	testenv.NoLeaks(t)
-	path := socketPath(t)
+	path := channelPath(t)
 	busy, handlerEnded := make(chan struct{}), false
 	stop := serve(t, path, anyone, func(w http.ResponseWriter, r *http.Request) {
 		close(busy)
 		<-r.Context().Done()
 		handlerEnded = true
 	})
-	silent, err := net.Dial("unix", path)
+	silent, err := control.Dial(t.Context(), path)
 	must(t, err)
 	defer silent.Close()
 	call := make(chan error, 1)
@@ -175,7 +175,7 @@ func TestServerGoneMidCall(t *testing.T) {
 		"in a chunk":        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := socketPath(t)
+			path := channelPath(t)
 			l, err := control.Listen(path)
 			must(t, err)
 			defer l.Close()
@@ -204,7 +204,7 @@ func TestServerGoneMidCall(t *testing.T) {
 
 func TestServeReportsListener(t *testing.T) {
 	testenv.NoLeaks(t)
-	l, err := control.Listen(socketPath(t))
+	l, err := control.Listen(channelPath(t))
 	must(t, err)
 	s, err := control.New(control.Config{Allow: anyone, Handler: http.NotFoundHandler()})
 	must(t, err)

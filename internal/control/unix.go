@@ -10,9 +10,49 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 )
+
+// maxPath leaves room for the final zero in sun_path: 104 bytes on macOS, 108
+// on Linux.
+const maxPath = 103
+
+func channelPath(lookup func(name string) (string, bool)) (string, error) {
+	return pathIn("/run/user", lookup)
+}
+
+// pathIn is channelPath; root is where logind makes a folder for each user.
+func pathIn(root string, lookup func(name string) (string, bool)) (string, error) {
+	var folders []string
+	if runtime.GOOS != "darwin" {
+		if dir, ok := lookup("XDG_RUNTIME_DIR"); ok {
+			folders = append(folders, dir)
+		}
+		folders = append(folders, filepath.Join(root, strconv.Itoa(os.Geteuid())))
+	}
+	i := slices.IndexFunc(folders, func(dir string) bool { return filepath.IsAbs(dir) && checkPrivate(dir) == nil })
+	if i < 0 {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("no folder for the control socket: %w; set XDG_RUNTIME_DIR or HOME", err)
+		}
+		folders, i = []string{dir}, 0
+	}
+	path := filepath.Join(folders[i], "kerbpass", "control.sock")
+	return path, checkLength(path)
+}
+
+func checkLength(path string) error {
+	if len(path) > maxPath {
+		return fmt.Errorf("control socket %s: the path has %d bytes, the system takes %d; set XDG_RUNTIME_DIR to a shorter folder of mode 0700",
+			path, len(path), maxPath)
+	}
+	return nil
+}
 
 // checkPrivate returns nil if dir is a folder, not a link to one, that belongs
 // to this user and that nobody else can enter.
@@ -39,16 +79,12 @@ func checkFolder(dir string, forbidden fs.FileMode) error {
 	return nil
 }
 
-// Listen opens the control socket. It creates its folder with mode 0700 where
-// there is none, and refuses one that is a link, is another user's or is
-// writable by others. [ErrRunning] tells that another process holds the
-// channel; what a crash left behind is replaced. Closing the listener removes
-// the socket and lets the next process in.
+// listen implements [Listen].
 //
 // A lock on a file beside the socket decides who may listen. The system drops
 // it with the process, however that ends, and the file stays: removing it
 // would let two processes lock two files of the same name.
-func Listen(path string) (net.Listener, error) {
+func listen(path string) (net.Listener, error) {
 	if err := checkLength(path); err != nil {
 		return nil, err
 	}

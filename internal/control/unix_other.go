@@ -1,4 +1,4 @@
-//go:build !linux && !darwin
+//go:build !linux && !darwin && !windows
 
 package control
 
@@ -12,9 +12,8 @@ import (
 
 var errNotHere = fmt.Errorf("control channel on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 
-func checkPrivate(string) error { return errNotHere }
+func channelPath(func(name string) (string, bool)) (string, error) { return "", errNotHere }
 
-// Listen reports [errors.ErrUnsupported].
-func Listen(string) (net.Listener, error) { return nil, errNotHere }
+func listen(string) (net.Listener, error) { return nil, errNotHere }
 
 func dial(context.Context, string) (net.Conn, error) { return nil, errNotHere }

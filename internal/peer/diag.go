@@ -26,6 +26,12 @@ const (
 	anyCookieHalf = 0xffffffff
 )
 
+// A socket is what Linux knows about the peer's end of a connection.
+type socket struct {
+	uid   uint32
+	inode uint64 // names it in /proc/PID/fd
+}
+
 // A diagErrno is the kernel's answer in an NLMSG_ERROR message.
 type diagErrno int32
 

@@ -19,7 +19,7 @@ type fakeProc struct {
 }
 
 func newFakeProc(t *testing.T) *fakeProc {
-	f := newFinder([]uint32{uint32(os.Geteuid())})
+	f := newFinder([]User{uidUser(uint32(os.Geteuid()))})
 	f.proc = t.TempDir()
 	for _, name := range []string{"self", "net", "1x", "-5"} {
 		if err := os.Mkdir(filepath.Join(f.proc, name), 0o700); err != nil {
@@ -99,7 +99,7 @@ func TestFindWithoutName(t *testing.T) {
 func TestFindLooksAtAllowedUsersOnly(t *testing.T) {
 	p := newFakeProc(t)
 	p.process(100, "socket:[11]")
-	p.uids = []uint32{uint32(os.Geteuid()) + 1}
+	p.users = []User{uidUser(uint32(os.Geteuid()) + 1)}
 	p.want(11, 0, 1+1)
 }
 

@@ -27,8 +27,8 @@ var errBusy = fmt.Errorf("searched too much lately: %w", ErrNotFound)
 
 // finder finds the process that holds a socket.
 type finder struct {
-	proc string // /proc
-	uids []uint32
+	proc  string // /proc
+	users []User
 
 	mu     sync.Mutex // guards what follows; one search at a time
 	seen   map[uint64]place
@@ -43,9 +43,12 @@ type place struct {
 	fd  string
 }
 
-func newFinder(uids []uint32) *finder {
-	return &finder{proc: "/proc", uids: uids, seen: map[uint64]place{}}
+func newFinder(users []User) *finder {
+	return &finder{proc: "/proc", users: users, seen: map[uint64]place{}}
 }
+
+// process returns the process at the other end of a connection.
+func (f *finder) process(o owner) (pid int, program string, err error) { return f.find(o.inode) }
 
 // find returns the process that has the socket: first where it was seen on the
 // way to another one, then in the processes found lately, then in all, newest
@@ -117,7 +120,7 @@ func (f *finder) has(pid int, inode uint64) (found bool) {
 	f.steps--
 	base := filepath.Join(f.proc, strconv.Itoa(pid))
 	var st unix.Stat_t
-	if unix.Stat(base, &st) != nil || !slices.Contains(f.uids, st.Uid) {
+	if unix.Stat(base, &st) != nil || !slices.Contains(f.users, uidUser(st.Uid)) {
 		return false
 	}
 	dir, err := os.Open(base + "/fd")

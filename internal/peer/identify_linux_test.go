@@ -79,7 +79,7 @@ func TestIdentifyOtherUser(t *testing.T) {
 	if id, err := checker(t).Identify(local, remote); !errors.Is(err, peer.ErrNotFound) || id != (peer.Identity{UID: 1001}) {
 		t.Errorf("not allowed: got %+v, %v, want the user only", id, err)
 	}
-	id, err := checker(t, 1001).Identify(local, remote)
+	id, err := checker(t, "1001").Identify(local, remote)
 	if err != nil || id.UID != 1001 || id.PID == 0 || id.PID == os.Getpid() || id.Program != "exe" {
 		t.Errorf("allowed: got %+v, %v, want user 1001 and exe", id, err)
 	}

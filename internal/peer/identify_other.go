@@ -1,18 +1,23 @@
-//go:build !linux
+//go:build !linux && !windows && !darwin
 
 package peer
 
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 )
 
-// finder stands in where processes cannot be found by their sockets yet.
+// finder stands in where processes cannot be found by their sockets.
 type finder struct{}
 
-func newFinder([]uint32) *finder { return nil }
+func newFinder([]User) *finder { return nil }
 
-func (*finder) find(uint64) (pid int, program string, err error) {
+func (*finder) process(owner) (pid int, program string, err error) {
 	return 0, "", fmt.Errorf("processes by their sockets on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func listener(netip.AddrPort) (pid int, program string, err error) {
+	return 0, "", fmt.Errorf("programs by their ports on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }

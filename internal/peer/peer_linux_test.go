@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -22,43 +21,6 @@ import (
 	"kerbpass/internal/peer"
 	"kerbpass/internal/testenv"
 )
-
-// The test binary is also the program of another user: with CHILD set it does
-// one thing, prints one line and waits until its standard input ends.
-func TestMain(m *testing.M) {
-	switch what := os.Getenv("CHILD"); what {
-	case "":
-		os.Exit(m.Run())
-	case "check":
-		childCheck()
-	default: // a network
-		c, err := net.Dial(what, os.Getenv("CHILD_ADDR"))
-		fmt.Println(c != nil, err)
-		io.Copy(io.Discard, os.Stdin)
-	}
-}
-
-// childCheck is a server that serves its own user: it prints its address, then
-// what it thinks of the one client that connects.
-func childCheck() {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(l.Addr())
-	c, err := l.Accept()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	checker, err := peer.New(peer.Config{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(os.Geteuid(), "allows:", checker.Allowed(ends(c)))
-}
 
 // start runs the test binary as another user. A binary below a private folder
 // is out of that user's reach, but not through the link of the running one.
@@ -91,15 +53,6 @@ func asUser(uid uint32) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 }
 
-func line(t *testing.T, r *bufio.Reader) string {
-	t.Helper()
-	s, err := r.ReadString('\n')
-	if err != nil {
-		t.Fatalf("child said %q: %v", s, err)
-	}
-	return strings.TrimSpace(s)
-}
-
 // connectAs returns the server's end of a connection made by a child.
 func connectAs(t *testing.T, uid uint32, l net.Listener) net.Conn {
 	t.Helper()
@@ -108,53 +61,6 @@ func connectAs(t *testing.T, uid uint32, l net.Listener) net.Conn {
 		t.Fatalf("child could not connect: %s", got)
 	}
 	return accept(t, l)
-}
-
-func accept(t testing.TB, l net.Listener) net.Conn {
-	t.Helper()
-	c, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-func listen(t testing.TB, network, addr string) net.Listener {
-	t.Helper()
-	l, err := net.Listen(network, addr)
-	if err != nil {
-		if addr == "[::1]:0" {
-			testenv.Missing(t, "IPv6 loopback: %v", err)
-		}
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-func dial(t testing.TB, l net.Listener) (client, server net.Conn) {
-	t.Helper()
-	client, err := net.Dial(l.Addr().Network(), l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	return client, accept(t, l)
-}
-
-func ends(c net.Conn) (local, remote netip.AddrPort) {
-	return c.LocalAddr().(*net.TCPAddr).AddrPort(), c.RemoteAddr().(*net.TCPAddr).AddrPort()
-}
-
-func checker(t testing.TB, allow ...uint32) *peer.Checker {
-	t.Helper()
-	c, err := peer.New(peer.Config{AllowUIDs: allow})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 func TestOwnUserAllowed(t *testing.T) {
@@ -172,17 +78,18 @@ func TestOtherUsersDenied(t *testing.T) {
 	testenv.Root(t)
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
 		for _, uid := range []uint32{1001, 65534} {
-			t.Run(fmt.Sprint(addr, uid), func(t *testing.T) {
+			user := peer.User(fmt.Sprint(uid))
+			t.Run(addr+" "+string(user), func(t *testing.T) {
 				server := connectAs(t, uid, listen(t, "tcp", addr))
 				err := checker(t).Allowed(ends(server))
 				var denied *peer.DeniedError
-				if !errors.As(err, &denied) || !denied.Known || denied.UID != uid {
-					t.Errorf("got %v, want denied as user %d", err, uid)
+				if !errors.As(err, &denied) || denied.User != user {
+					t.Errorf("got %v, want denied as user %s", err, user)
 				}
-				if err := checker(t, 7).Allowed(ends(server)); err == nil {
+				if err := checker(t, "7").Allowed(ends(server)); err == nil {
 					t.Error("allowed although only user 7 is on the list")
 				}
-				if err := checker(t, 7, uid).Allowed(ends(server)); err != nil {
+				if err := checker(t, "7", user).Allowed(ends(server)); err != nil {
 					t.Errorf("on the list: got %v, want allowed", err)
 				}
 			})
@@ -196,11 +103,11 @@ func TestSwappedEndsDenied(t *testing.T) {
 	testenv.Root(t)
 	server := connectAs(t, 1001, listen(t, "tcp", "127.0.0.1:0"))
 	local, remote := ends(server)
-	if uid, err := checker(t).Lookup(remote, local); err != nil || uid != 0 {
-		t.Errorf("the server's end: got %d, %v, want 0", uid, err)
+	if user, err := checker(t).Lookup(remote, local); err != nil || user != "0" {
+		t.Errorf("the server's end: got %s, %v, want 0", user, err)
 	}
-	if uid, err := checker(t).Lookup(local, remote); err != nil || uid != 1001 {
-		t.Errorf("the client's end: got %d, %v, want 1001", uid, err)
+	if user, err := checker(t).Lookup(local, remote); err != nil || user != "1001" {
+		t.Errorf("the client's end: got %s, %v, want 1001", user, err)
 	}
 }
 
@@ -255,8 +162,8 @@ func TestMappedServer(t *testing.T) {
 	}
 	local, remote := ends(connectAs(t, 1001, l))
 	for _, in := range [][2]netip.AddrPort{{to4(local), to4(remote)}, {to6(local), to6(remote)}, {to6(local), to4(remote)}} {
-		if uid, err := checker(t).Lookup(in[0], in[1]); err != nil || uid != 1001 {
-			t.Errorf("%v: got %d, %v, want 1001", in, uid, err)
+		if user, err := checker(t).Lookup(in[0], in[1]); err != nil || user != "1001" {
+			t.Errorf("%v: got %s, %v, want 1001", in, user, err)
 		}
 	}
 }
@@ -279,7 +186,7 @@ func TestClosedPeerDenied(t *testing.T) {
 		}
 		err := c.Allowed(local, remote)
 		var denied *peer.DeniedError
-		if !errors.As(err, &denied) || denied.Known || !errors.Is(err, peer.ErrNotFound) {
+		if !errors.As(err, &denied) || denied.User != "" || !errors.Is(err, peer.ErrNotFound) {
 			t.Errorf("%s: got %v, want denied, not found", step.name, err)
 		}
 	}
@@ -355,7 +262,7 @@ func TestConcurrentAndClosed(t *testing.T) {
 	}
 }
 
-func TestUnixPeer(t *testing.T) {
+func TestUserOf(t *testing.T) {
 	testenv.Root(t)
 	dir, err := os.MkdirTemp("", "peer")
 	if err != nil {
@@ -370,9 +277,12 @@ func TestUnixPeer(t *testing.T) {
 		}
 	}
 	_, own := dial(t, l)
-	for uid, c := range map[uint32]net.Conn{0: own, 1001: connectAs(t, 1001, l), 65534: connectAs(t, 65534, l)} {
-		if got, err := peer.UnixPeer(c.(*net.UnixConn)); err != nil || got != uid {
-			t.Errorf("got %d, %v, want %d", got, err, uid)
+	for user, c := range map[peer.User]net.Conn{"0": own, "1001": connectAs(t, 1001, l), "65534": connectAs(t, 65534, l)} {
+		if got, err := peer.UserOf(c); err != nil || got != user {
+			t.Errorf("got %s, %v, want %s", got, err, user)
+		}
+		if err := peer.SameUser(c); (err == nil) != (user == "0") {
+			t.Errorf("user %s: got %v from SameUser", user, err)
 		}
 	}
 	alone, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "alone"), Net: "unixgram"})
@@ -380,11 +290,19 @@ func TestUnixPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer alone.Close()
-	if _, err := peer.UnixPeer(alone); !errors.Is(err, peer.ErrNotFound) {
+	if _, err := peer.UserOf(alone); !errors.Is(err, peer.ErrNotFound) {
 		t.Errorf("a socket without a peer: got %v, want not found", err)
 	}
 	own.Close()
-	if _, err := peer.UnixPeer(own.(*net.UnixConn)); err == nil {
+	if _, err := peer.UserOf(own); err == nil {
 		t.Error("a closed connection was given an owner")
+	}
+	_, tcp := dial(t, listen(t, "tcp", "127.0.0.1:0"))
+	if _, err := peer.UserOf(tcp); err == nil {
+		t.Error("a TCP connection was given an owner")
+	}
+	ours, _ := net.Pipe()
+	if _, err := peer.UserOf(ours); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("no connection of the system: got %v, want unsupported", err)
 	}
 }

@@ -74,9 +74,5 @@ func listenerInode(line string, addr netip.AddrPort) (inode string, ok bool) {
 	if len(f) < 10 || f[3] != listening {
 		return "", false
 	}
-	a := parseProcAddr(f[1])
-	if a.Port() != addr.Port() || a.Addr() != addr.Addr().Unmap() && !a.Addr().IsUnspecified() {
-		return "", false
-	}
-	return f[9], true
+	return f[9], covers(parseProcAddr(f[1]), addr)
 }

@@ -74,16 +74,16 @@ func TestFallBack(t *testing.T) {
 	tab := newTable(slog.New(slog.NewTextHandler(&log, nil)))
 	defer tab.close()
 	tab.open = func() (int, error) { return -1, unix.EPERM }
-	own := uint32(os.Geteuid())
+	own := uidUser(uint32(os.Geteuid()))
 	for range 3 {
-		if s, err := tab.owner(client, server); err != nil || s.uid != own {
-			t.Errorf("blocked: got %d, %v, want %d", s.uid, err, own)
+		if o, err := tab.owner(client, server); err != nil || o.user != own {
+			t.Errorf("blocked: got %s, %v, want %s", o.user, err, own)
 		}
 	}
 	tab.open = openDiag
 	for range 3 {
-		if s, err := tab.owner(client, server); err != nil || s.uid != own {
-			t.Errorf("open again: got %d, %v, want %d", s.uid, err, own)
+		if o, err := tab.owner(client, server); err != nil || o.user != own {
+			t.Errorf("open again: got %s, %v, want %s", o.user, err, own)
 		}
 	}
 	if fails, works := strings.Count(log.String(), "look-up fails"), strings.Count(log.String(), "works again"); fails != 1 || works != 1 {
@@ -176,13 +176,13 @@ func BenchmarkOwner(b *testing.B) {
 	client, server := connection(b, "127.0.0.1:0")
 	tab := newTable(slog.New(slog.DiscardHandler))
 	defer tab.close()
-	for name, owner := range map[string]func() (socket, error){
-		"netlink": func() (socket, error) { return tab.owner(client, server) },
+	for name, find := range map[string]func() (socket, error){
+		"netlink": func() (socket, error) { return tab.netlink.owner(client, server) },
 		"proc":    func() (socket, error) { return procOwner("/proc/net", client, server) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := owner(); err != nil {
+				if _, err := find(); err != nil {
 					b.Fatal(err)
 				}
 			}

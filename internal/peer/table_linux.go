@@ -20,6 +20,9 @@ import (
 // askTimeout bounds one question to the kernel, which answers in microseconds.
 const askTimeout = 500 * time.Millisecond
 
+// errOverflow: see overflowUID.
+var errOverflow = errors.New("the peer's user has no number in this user namespace")
+
 // table asks the kernel for one socket over a netlink socket that stays open,
 // and reads /proc/net where netlink is not to be had (gVisor, a sandbox or a
 // systemd unit without AF_NETLINK).
@@ -29,16 +32,19 @@ func newTable(log *slog.Logger) table {
 	return table{&netlink{log: log, open: openDiag, fd: -1}}
 }
 
-// owner returns the socket bound to client, connected to server.
-func (t table) owner(client, server netip.AddrPort) (socket, error) {
+// owner describes the socket bound to client, connected to server.
+func (t table) owner(client, server netip.AddrPort) (owner, error) {
 	s, err := t.netlink.owner(client, server)
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, net.ErrClosed) {
 		s, err = procOwner("/proc/net", client, server)
 	}
-	if err == nil && isOverflow(s.uid) {
-		return socket{}, errOverflow
+	switch {
+	case err != nil:
+		return owner{}, err
+	case isOverflow(s.uid):
+		return owner{}, errOverflow
 	}
-	return s, err
+	return owner{user: uidUser(s.uid), inode: s.inode}, nil
 }
 
 type netlink struct {

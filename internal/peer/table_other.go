@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows && !darwin
 
 package peer
 
@@ -10,13 +10,13 @@ import (
 	"runtime"
 )
 
-// table stands in where TCP peers cannot be named yet.
+// table stands in where TCP peers cannot be named.
 type table struct{}
 
 func newTable(*slog.Logger) table { return table{} }
 
-func (table) owner(_, _ netip.AddrPort) (socket, error) {
-	return socket{}, fmt.Errorf("same-user check of TCP connections on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+func (table) owner(_, _ netip.AddrPort) (owner, error) {
+	return owner{}, fmt.Errorf("same-user check of TCP connections on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
 func (table) close() error { return nil }

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"kerbpass/internal/proxy"
+	"kerbpass/internal/settings"
+	"kerbpass/internal/ticket"
+)
+
+// addElsewhere explains a ticket that is missing here but lies in a cache of
+// this user that the helper does not look at: sign-in through PAM or sssd names
+// a cache of its own for each session, which only the programs of that session
+// are told of.
+func (r *report) addElsewhere(ctx context.Context, snap *settings.Snapshot) {
+	for _, cache := range likelyCaches() {
+		if cache == r.Ticket.Cache || ticket.Collection(cache) == ticket.Collection(r.Ticket.Cache) {
+			continue
+		}
+		b, err := openBackend(cache, "", slog.New(slog.DiscardHandler))
+		if err != nil {
+			continue
+		}
+		st, err := b.Status(ctx)
+		if err != nil || st.Principal == "" {
+			continue
+		}
+		where := "KRB5CCNAME is not set to it here."
+		if snap.KerberosCache != "" {
+			where = "The setting kerberos.cache names another one."
+		}
+		r.Problems = append(r.Problems, problem{proxy.CauseNoTicket,
+			fmt.Sprintf("A ticket of %s lies in %s, where this program does not look. %s", st.Principal, st.Cache, where),
+			fmt.Sprintf("To use it, set cache = %q under [kerberos] in the settings.", cache)})
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+const longestAnswer = 64 << 10
+
+// lineReader reads answers from standard input, one line each.
+type lineReader struct{ r *bufio.Reader }
+
+func newLineReader(r io.Reader) *lineReader {
+	return &lineReader{bufio.NewReaderSize(r, longestAnswer)}
+}
+
+// next returns the next line without its end. The last one needs no end; an
+// input that is over is [io.EOF].
+func (l *lineReader) next() ([]byte, error) {
+	line, err := l.r.ReadSlice('\n')
+	defer func() { clear(line) }() // of the reader's buffer
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull):
+		return nil, fmt.Errorf("a line is longer than %d bytes", longestAnswer)
+	case err != nil && (len(line) == 0 || !errors.Is(err, io.EOF)):
+		return nil, err
+	}
+	answer := append([]byte(nil), line...)
+	for _, end := range []byte("\n\r") {
+		if n := len(answer); n > 0 && answer[n-1] == end {
+			answer = answer[:n-1]
+		}
+	}
+	return answer, nil
+}
+
+// terminal asks a person.
+type terminal struct{ in *os.File }
+
+// openTerminal takes in if it is one.
+func openTerminal(in io.Reader) (*terminal, error) {
+	f, ok := in.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, errors.New("standard input is none")
+	}
+	return &terminal{f}, nil
+}
+
+// ask shows text on w and reads one line, without showing it if it is hidden.
+// When ctx ends, the terminal is put back as it was; the read itself goes on
+// until the program ends.
+func (t *terminal) ask(ctx context.Context, w io.Writer, text string, hidden bool) ([]byte, error) {
+	fd := int(t.in.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, fmt.Errorf("terminal: %w", err)
+	}
+	fmt.Fprintf(w, "%s: ", text)
+	type line struct {
+		text []byte
+		err  error
+	}
+	read := make(chan line, 1)
+	go func() {
+		var l line
+		if hidden {
+			l.text, l.err = term.ReadPassword(fd)
+		} else {
+			l.text, l.err = newLineReader(t.in).next()
+		}
+		read <- l
+	}()
+	select {
+	case l := <-read:
+		if hidden {
+			fmt.Fprintln(w)
+		}
+		if errors.Is(l.err, io.EOF) {
+			return nil, context.Canceled // Ctrl-D
+		}
+		return l.text, l.err
+	case <-ctx.Done():
+		term.Restore(fd, before)
+		fmt.Fprintln(w)
+		return nil, context.Cause(ctx)
+	}
+}

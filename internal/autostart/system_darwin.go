@@ -1,0 +1,5 @@
+//go:build darwin
+
+package autostart
+
+func newSystem(cfg Config) (system, error) { return newLaunchd(cfg) }

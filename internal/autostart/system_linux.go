@@ -1,0 +1,5 @@
+//go:build linux
+
+package autostart
+
+func newSystem(cfg Config) (system, error) { return newXDG(cfg) }

@@ -1,0 +1,4 @@
+package control
+
+// Dial is what a [Client] calls, for tests that write the bytes themselves.
+var Dial = dial
