@@ -14,6 +14,7 @@ import (
 	"kerbpass/internal/control"
 	"kerbpass/internal/settings"
 	"kerbpass/internal/ticket"
+	"kerbpass/internal/ticket/keyring"
 )
 
 // signLimit is how long a KDC may take for a renewal; a sign-in has that long
@@ -106,6 +107,9 @@ func (c *cli) login(ctx context.Context, who string, stdin, remember bool) error
 	s, err := c.signer(ctx)
 	if err != nil {
 		return err
+	}
+	if err := keyring.Harden(); err != nil {
+		return failf(exitFailed, "Try again from another terminal.", "The password cannot be kept out of core dumps: %v.", err)
 	}
 	p := &prompter{cli: c, keep: remember}
 	if stdin {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -428,5 +429,165 @@ func TestTicketOfAnotherSession(t *testing.T) {
 	}
 	if !found {
 		t.Errorf("not explained: %+v", h.status().Problems)
+	}
+}
+
+// While a sign-in is under way, the password is in no argument, no variable
+// and no output, and a crash would leave no core.
+func TestPasswordLeavesNoTrace(t *testing.T) {
+	kdc := tickettest.StartKDC(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // a KDC that never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	h := prepare(t, setup{world: &world{kdc: kdc}, conf: kdc.ConfFor(t, silent.Addr().String()), cache: fileCache(t)})
+	const password = "Tell-nobody-4711"
+	cmd := exec.Command(h.bin, "--log-level", "debug", "login", "--password-stdin", "alice")
+	var said bytes.Buffer
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = h.env, strings.NewReader(password+"\n"), &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	proc := fmt.Sprintf("/proc/%d/", cmd.Process.Pid)
+	silent.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second))
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatalf("the KDC is not asked: %v", err)
+	}
+	defer conn.Close()
+	limits, err := os.ReadFile(proc + "limits")
+	if err != nil || !strings.Contains(strings.Join(strings.Fields(string(limits)), " "), "Max core file size 0 0") {
+		t.Errorf("a core may be dumped: %v\n%s", err, limits)
+	}
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil || len(all) < 2 {
+		t.Fatalf("%v, %d processes", err, len(all))
+	}
+	for _, dir := range all {
+		for _, name := range []string{"/cmdline", "/environ"} {
+			if text, _ := os.ReadFile(dir + name); bytes.Contains(text, []byte(password)) {
+				t.Errorf("the password is in %s%s", dir, name)
+			}
+		}
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	if strings.Contains(said.String(), password) {
+		t.Errorf("the password is in the output:\n%s", &said)
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// keyring gives the user a session bus with an unlocked gnome-keyring.
+func (h *helper) keyring() {
+	h.t.Helper()
+	var addr string
+	for _, args := range [][]string{
+		{"dbus-daemon", "--session", "--nofork", "--print-address=1"},
+		{"gnome-keyring-daemon", "--foreground", "--components=secrets", "--unlock", "--control-directory=" + h.home + "/keyring"},
+	} {
+		cmd := exec.Command(testenv.Tool(h.t, args[0]), args[1:]...)
+		cmd.Env = h.env
+		cmd.Stdin = strings.NewReader("opens-the-keyring")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			h.t.Fatal(err)
+		}
+		h.t.Cleanup(func() {
+			cmd.Process.Signal(syscall.SIGTERM)
+			cmd.Wait()
+		})
+		if addr == "" {
+			buf := make([]byte, 1024)
+			n, err := out.Read(buf)
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			addr = strings.TrimSpace(string(buf[:n]))
+			h.env = append(h.env, "DBUS_SESSION_BUS_ADDRESS="+addr)
+		}
+	}
+}
+
+// A remembered password signs in once when the ticket has ended, and is gone
+// after its first refusal.
+func TestRememberedPassword(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, proxytest.SquidConfig{})
+	cache := fileCache(t)
+	// A private bus and keyring, which the helper and the commands share.
+	desktop := prepare(t, setup{world: w, cache: cache, file: "[kerberos]\nrenew = \"off\"\n"})
+	desktop.keyring()
+	env := append(desktop.env, "XDG_CONFIG_HOME="+desktop.home+"/config", "XDG_RUNTIME_DIR="+desktop.home+"/run", "HOME="+desktop.home)
+	begin := func() *helper {
+		return start(t, setup{world: w, cache: cache, env: env, args: w.upstream("localhost")})
+	}
+
+	login := func(password string, args ...string) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) { // the keyring may be starting
+			out, code := desktop.typed(password+"\n", append([]string{"login", "--password-stdin"}, args...)...)
+			if code == 0 {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("exit code %d: %s", code, out)
+			}
+		}
+	}
+	login(w.kdc.Password, "--remember", "brief")
+	who := "brief@" + w.kdc.Realm
+	if text := readFile(t, desktop.config()); !strings.Contains(text, "remember = \""+who+"\"") || strings.Contains(text, w.kdc.Password) {
+		t.Errorf("settings:\n%s", text)
+	}
+
+	h := begin()
+	wait := func(h *helper, text string, n int) {
+		t.Helper()
+		for deadline := time.Now().Add(40 * time.Second); strings.Count(h.log.String(), text) < n; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("want %d times %q:\n%s", n, text, h.log)
+			}
+		}
+	}
+	wait(h, "signed in with the remembered password", 2) // tickets live for five seconds
+	h.want("200", "", w.url("web.world.test"))
+	before := w.kdc.Attempts(t)
+	out, err := w.kdc.RunEnv([]string{"KRB5_KDC_PROFILE=" + w.kdc.Dir + "/kdc.conf"}, "", "", testenv.Tool(t, "kadmin.local"), "-r", w.kdc.Realm, "-q", "cpw -pw Another-horse-9 brief")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	wait(h, "remembered password was refused and is forgotten", 1)
+	h.want("502", "ticket_expired", w.url("web.world.test"))
+	h.stop()
+	h = begin() // the ticket has expired, and the settings still name the principal
+	wait(h, "remembered password did not sign in", 1)
+	if n := w.kdc.Attempts(t) - before; n != 1 {
+		t.Errorf("%d failed attempts at the KDC, want 1", n)
+	}
+	login("Another-horse-9", "brief")
+	h.want("200", "", w.url("web.world.test"))
+
+	// With the person's own hand it can be removed before that.
+	login("Another-horse-9", "--remember", "brief")
+	if out, code := desktop.typed("", "login", "--forget"); code != 0 {
+		t.Errorf("--forget: exit code %d: %s", code, out)
+	}
+	if text := readFile(t, desktop.config()); strings.Contains(text, who) {
+		t.Errorf("settings after --forget:\n%s", text)
 	}
 }

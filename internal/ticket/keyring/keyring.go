@@ -50,6 +50,11 @@ func Provider() string {
 	return "Secret Service: gnome-keyring or KWallet"
 }
 
+// Harden makes this process dump no core, and on Linux closes its memory to
+// other processes of the same user. For a process that is about to hold a
+// password; it cannot be undone.
+func Harden() error { return harden() }
+
 // Config holds what a [Store] needs.
 type Config struct {
 	// Command is the argv of a program that calls [Serve] with its standard
