@@ -49,7 +49,11 @@ type app struct {
 	tickets   *tickets
 	state     *state
 	quit      context.CancelFunc
-	told      map[string]bool // problems of the settings that were logged
+
+	adopting sync.Mutex      // held while settings are adopted; guards what follows
+	told     map[string]bool // problems of the settings that were logged
+	paused   time.Time       // Kerberos is off until then
+	resume   *time.Timer     // ends the pause; nil: none
 
 	// now is what requests are decided from, replaced as a whole.
 	now atomic.Pointer[policy]
@@ -113,6 +117,11 @@ func (a *app) run(ctx context.Context) error {
 	ctx, a.quit = context.WithCancel(ctx)
 	defer a.quit()
 	defer func() {
+		a.adopting.Lock()
+		if a.resume != nil {
+			a.resume.Stop()
+		}
+		a.adopting.Unlock()
 		if p := a.now.Load(); p.peers != nil {
 			p.peers.Close()
 		}
@@ -224,6 +233,9 @@ func portOwner(addr string) string {
 
 // adopt makes snap what the next request is decided from.
 func (a *app) adopt(snap *settings.Snapshot) error {
+	a.adopting.Lock()
+	defer a.adopting.Unlock()
+	kerberos := snap.KerberosEnabled && a.pauseEnd(time.Now()).IsZero()
 	exact, bad := route.ParseExact(snap.BypassExact)
 	for _, e := range bad {
 		a.log.Warn("bypass entry left out", "reason", entryError(&e))
@@ -233,12 +245,12 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 		a.log.Warn("no_proxy entry never matches", "reason", entryError(&e))
 	}
 	p := &policy{
-		kerberos: snap.KerberosEnabled, preemptive: snap.KerberosPreemptive, spn: snap.KerberosSPN, canonical: snap.KerberosCanonicalize,
+		kerberos: kerberos, preemptive: snap.KerberosPreemptive, spn: snap.KerberosSPN, canonical: snap.KerberosCanonicalize,
 		anyUser: !snap.SameUserOnly, allow: snap.AllowUsers,
 		table: &route.Table{
 			Exact: exact, ExactSource: string(snap.Origins["bypass.exact"].Source),
 			Suffix: suffix, SuffixSource: string(snap.Origins["no_proxy"].Source),
-			UpstreamSource: string(snap.Origins["upstream"].Source), Kerberos: snap.KerberosEnabled,
+			UpstreamSource: string(snap.Origins["upstream"].Source), Kerberos: kerberos,
 			Self: a.isSelf,
 		},
 	}
@@ -274,7 +286,7 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 }
 
 // tellProblems logs what is wrong in the settings, each mistake once while it
-// lasts. Only one goroutine at a time adopts settings.
+// lasts. The caller holds a.adopting.
 func (a *app) tellProblems(snap *settings.Snapshot) {
 	now := map[string]bool{}
 	for _, p := range snap.Problems {

@@ -83,7 +83,7 @@ func (c *cli) run(ctx context.Context) error {
 		return c.runProxy(ctx, flags.given(cmd))
 	}
 	for _, add := range []func(context.Context) *cobra.Command{
-		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdLogin, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdEnv, c.cmdExec, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdKeyringChild,
+		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdLogin, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdPause, c.cmdResume, c.cmdEnv, c.cmdExec, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdKeyringChild,
 	} {
 		root.AddCommand(add(ctx))
 	}

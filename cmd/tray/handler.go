@@ -43,6 +43,7 @@ func (a *app) handler() http.Handler {
 			writeResult(w, setKerberos(a.cfg.store, req.Enabled))
 		}
 	})
+	mux.HandleFunc("POST /v1/pause", a.servePause)
 	mux.HandleFunc("GET /v1/bypass", func(w http.ResponseWriter, r *http.Request) {
 		control.WriteJSON(w, listBypass(a.cfg.store.Snapshot()))
 	})

@@ -201,6 +201,7 @@ func (a *app) report(ctx context.Context) report {
 	p := a.now.Load()
 	r := baseReport(ctx, a.tickets.cur.Load(), snap, a.cfg.store.Path())
 	r.Proxy.State, r.Proxy.Listen, r.Proxy.Open = "listening", a.addrs(), a.proxy.Open()
+	r.Proxy.PausedUntil = utc(a.pausedUntil())
 	a.state.mu.Lock()
 	last, path := a.state.last, a.state.path
 	a.state.mu.Unlock()
@@ -377,7 +378,11 @@ func (r *report) text(now time.Time) string {
 	} else {
 		line("Upstream", "none")
 	}
-	line("Kerberos", "%s", onOff(r.Proxy.Kerberos))
+	if r.Proxy.PausedUntil != nil {
+		line("Kerberos", "paused %s; end it with: kerbpass resume", until(r.Proxy.PausedUntil, now))
+	} else {
+		line("Kerberos", "%s", onOff(r.Proxy.Kerberos))
+	}
 	if a := r.Proxy.LastAuth; a.Time != nil {
 		text := string(a.Result)
 		if a.Cause != "" {

@@ -23,6 +23,7 @@ type tickets struct {
 	log     *slog.Logger
 	changed func()
 	keyring passwords
+	memory  *ticket.Memory // of all managers, one after the other
 
 	mu   sync.Mutex // guards what follows
 	cfg  *ticketConfig
@@ -73,7 +74,7 @@ type passwords interface {
 }
 
 func newTickets(log *slog.Logger, keyring passwords, changed func()) *tickets {
-	return &tickets{log: log, keyring: keyring, changed: changed}
+	return &tickets{log: log, keyring: keyring, changed: changed, memory: ticket.NewMemory()}
 }
 
 // use switches to other settings and reports whether that was a change.
@@ -84,7 +85,7 @@ func (t *tickets) use(c ticketConfig) bool {
 		return false
 	}
 	t.cfg = &c
-	mc := ticket.Config{Log: t.log, OnChange: func(ticket.Snapshot) { t.changed() }}
+	mc := ticket.Config{Log: t.log, Memory: t.memory, OnChange: func(ticket.Snapshot) { t.changed() }}
 	if t.keyring != nil {
 		mc.Recall, mc.Rejected = t.keyring.Get, t.forgetPassword
 	}

@@ -531,6 +531,40 @@ func TestG3TicketComesAndGoes(t *testing.T) {
 	h.kerbpass("kerberos", "on")
 	h.want("200", "", web)
 
+	for _, ends := range []bool{false, true} { // by itself, and by command
+		length := "2s"
+		if ends {
+			length = "1h"
+		}
+		if out, code := h.kerbpass("pause", length); code != 0 || !strings.HasPrefix(out, "Paused until ") {
+			t.Fatalf("pause: %d %s", code, out)
+		}
+		if n := established(t, w.squid.Port); n != 0 {
+			t.Errorf("%d connections to Squid are still open in a pause", n)
+		}
+		h.want("502", "kerberos_off", web)
+		if out, _ := h.kerbpass("status"); ends && !strings.Contains(out, "Kerberos   paused until ") {
+			t.Errorf("status in a pause:\n%s", out)
+		}
+		if ends {
+			h.kerbpass("resume")
+		}
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			status, cause, _ := h.curl(web)
+			if status == "200" {
+				break
+			}
+			if cause != "kerberos_off" || ends || time.Now().After(deadline) {
+				t.Fatalf("after a pause of %s: got %s %s", length, status, cause)
+			}
+		}
+	}
+	for _, bad := range []string{"soon", "-5m", "25h", "1ms"} {
+		if out, code := h.kerbpass("pause", "--", bad); code != 2 || !strings.Contains(out, "is not a duration") {
+			t.Errorf("pause %s: exit code %d: %s", bad, code, out)
+		}
+	}
+
 	// Expiry without anybody touching the cache.
 	w.kdc.Kinit(t, "alice", cache, "-l", "4s")
 	h.want("200", "", web)
