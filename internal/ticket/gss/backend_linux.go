@@ -57,6 +57,7 @@ func New(c Config) (*Backend, error) {
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
+	b.copies.log = b.log
 	b.locate()
 	b.log.Debug("kerberos library opened", "backend", lib.name, "cache", *b.where.Load())
 	return b, nil

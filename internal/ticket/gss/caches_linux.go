@@ -65,8 +65,9 @@ func (o credLayout) ticket(c *cred, server string, offset time.Duration) ticket.
 	if t.Start.IsZero() {
 		t.Start = o.time(c, 0, offset) // RFC 4120 section 5.3: absent means authtime
 	}
-	if t.Flags&ticket.FlagRenewable != 0 {
-		t.RenewUntil = o.time(c, 3, offset)
+	// MIT's KDC leaves the flag where the two times are equal.
+	if until := o.time(c, 3, offset); t.Flags&ticket.FlagRenewable != 0 && until.After(t.Expires) {
+		t.RenewUntil = until
 	}
 	return t
 }
@@ -82,7 +83,7 @@ func (c contents) status() ticket.Status {
 	return ticket.Status{
 		Principal: c.Principal, Realm: c.Realm, Cache: c.Name,
 		Start: c.tgt.Start, Expires: c.tgt.Expires,
-		RenewUntil: c.tgt.RenewUntil, Renewable: c.tgt.Flags&ticket.FlagRenewable != 0,
+		RenewUntil: c.tgt.RenewUntil, Renewable: !c.tgt.RenewUntil.IsZero(),
 	}
 }
 

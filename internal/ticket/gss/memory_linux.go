@@ -5,6 +5,7 @@ package gss
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ const copyTrust = time.Second
 // memory, where a token needs 50 µs and a renewal half done is not noticed. The
 // KCM daemon needs 6 to 20 ms for one and collapses under concurrent ones.
 type memoryCopy struct {
+	log     *slog.Logger
 	refresh sync.Mutex // held by the one caller that asks the daemon
 
 	mu      sync.Mutex // guards what follows
@@ -34,8 +36,9 @@ type copied struct {
 	name      string // MEMORY:…
 	source    string
 	principal string
-	expires   time.Time
+	tgt       ticket.Ticket
 	services  []string // whose tickets the source was asked to hold before it was copied
+	held      int      // how many tickets for services it did hold
 
 	// guarded by memoryCopy.mu
 	users    int
@@ -86,7 +89,7 @@ func (m *memoryCopy) borrow(l *library, source, spn string) (*copied, error) {
 // renew replaces the copy by one of st, for spn and the services of the one
 // before. The caller holds m.refresh.
 func (m *memoryCopy) renew(l *library, st contents, spn string) (*copied, error) {
-	c := &copied{source: st.Name, principal: st.Principal, expires: st.Expires, users: 1, services: []string{spn}}
+	c := &copied{source: st.Name, principal: st.Principal, tgt: st.tgt, users: 1, services: []string{spn}}
 	m.mu.Lock()
 	if old := m.current; old != nil && old.source == st.Name && old.holds(st) && len(old.services) < maxServices {
 		c.services = append(c.services, old.services...)
@@ -97,12 +100,13 @@ func (m *memoryCopy) renew(l *library, st contents, spn string) (*copied, error)
 		return nil
 	})
 	if err == nil {
-		c.name, err = l.copyToMemory(st.Name)
+		c.name, c.held, err = l.copyToMemory(st.Name)
 	}
 	if err != nil {
 		m.drop(l)
 		return nil, err
 	}
+	m.log.Debug("ticket cache copied to memory", "cache", st.Name)
 	c.checked = time.Now()
 	m.mu.Lock()
 	old := m.current
@@ -127,9 +131,10 @@ func (m *memoryCopy) compare(l *library, st contents, err error) {
 	}
 }
 
-// holds reports whether st is still what c was copied from.
+// holds reports whether st is still what c was copied from. Of two kinits in
+// one second the TGTs look alike, but the second one empties the cache.
 func (c *copied) holds(st contents) bool {
-	return c.principal == st.Principal && c.expires.Equal(st.Expires)
+	return c.principal == st.Principal && c.tgt == st.tgt && len(st.Services) >= c.held
 }
 
 // use returns the current copy of source for spn if it is fresh, or at any age.
@@ -179,7 +184,8 @@ func (m *memoryCopy) drop(l *library) {
 	m.retire(l, c)
 }
 
-func (l *library) copyToMemory(source string) (name string, err error) {
+// copyToMemory says how many tickets for services the copy holds.
+func (l *library) copyToMemory(source string) (name string, held int, err error) {
 	err = l.withCache(source, func(ctx, from handle) error {
 		principal, err := l.principalOf(ctx, from)
 		if err != nil {
@@ -200,8 +206,12 @@ func (l *library) copyToMemory(source string) (name string, err error) {
 			return err
 		}
 		defer l.ccClose(ctx, to)
-		name, err = l.fullName(ctx, to)
+		c, err := l.read(ctx, to)
+		name, held = c.Name, len(c.Services)
+		if err != nil {
+			l.remove(name)
+		}
 		return err
 	})
-	return name, err
+	return name, held, err
 }

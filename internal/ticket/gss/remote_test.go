@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -132,7 +134,8 @@ func (e *remoteError) Unwrap() []error { return e.causes }
 
 // server is the child's side.
 type server struct {
-	b *gss.Backend
+	config gss.Config
+	b      *gss.Backend
 
 	// Apart from mu, so that a full pipe keeps nobody from reading.
 	writing sync.Mutex // guards out
@@ -145,8 +148,9 @@ type server struct {
 
 func serveChild(library string) {
 	s := &server{out: json.NewEncoder(os.Stdout), cancel: map[int]context.CancelFunc{}, answers: map[int]chan request{}}
+	s.config = gss.Config{Flavour: library, Cache: os.Getenv(childSwitch + "_CACHE"), Service: os.Getenv(childSwitch + "_SERVICE")}
 	var err error
-	s.b, err = gss.New(gss.Config{Flavour: library, Cache: os.Getenv(childSwitch + "_CACHE"), Service: os.Getenv(childSwitch + "_SERVICE")})
+	s.b, err = gss.New(s.config)
 	if err != nil {
 		s.send(reply{Err: toWire(err)})
 		return
@@ -229,6 +233,8 @@ func (s *server) call(ctx context.Context, q request) (r reply, err error) {
 		err = s.b.Watch(ctx, func() { s.send(reply{ID: q.ID, Changed: true}) })
 	case "bench":
 		r.Text, err = s.bench(ctx, q.Arg, q.Of)
+	case "parallel":
+		r.Text, err = s.parallel(ctx, q.Of)
 	case "second":
 		_, err = gss.New(gss.Config{Flavour: q.Arg})
 	}
@@ -240,9 +246,12 @@ func (s *server) bench(ctx context.Context, op string, n int) (cpu string, err e
 	var before, after syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &before)
 	for range n {
-		if op == "status" {
+		switch op {
+		case "status":
 			_, err = s.b.Status(ctx)
-		} else {
+		case "parallel":
+			_, err = s.parallel(ctx, 30)
+		default:
 			_, err = s.b.Token(ctx, spn)
 		}
 		if err != nil {
@@ -251,6 +260,47 @@ func (s *server) bench(ctx context.Context, op string, n int) (cpu string, err e
 	}
 	syscall.Getrusage(syscall.RUSAGE_SELF, &after)
 	return fmt.Sprint(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()), nil
+}
+
+// A counter is a slog.Handler that counts the records with one message.
+type counter struct {
+	message string
+	seen    atomic.Int32
+}
+
+func (c *counter) Enabled(context.Context, slog.Level) bool { return true }
+func (c *counter) WithAttrs([]slog.Attr) slog.Handler       { return c }
+func (c *counter) WithGroup(string) slog.Handler            { return c }
+
+func (c *counter) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == c.message {
+		c.seen.Add(1)
+	}
+	return nil
+}
+
+// parallel has a new Backend make n tokens at once and says how many copies of
+// the cache that took.
+func (s *server) parallel(ctx context.Context, n int) (copies string, err error) {
+	count := &counter{message: "ticket cache copied to memory"}
+	config := s.config
+	config.Log = slog.New(count)
+	b, err := gss.New(config)
+	if err != nil {
+		return "", err
+	}
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var load sync.WaitGroup
+	for i := range errs {
+		load.Go(func() {
+			<-start
+			_, errs[i] = b.Token(ctx, spn)
+		})
+	}
+	close(start)
+	load.Wait()
+	return fmt.Sprint(count.seen.Load()), errors.Join(errs...)
 }
 
 // tokens makes tokens from 8 goroutines until it is cancelled, and says how

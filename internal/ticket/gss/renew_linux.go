@@ -39,7 +39,7 @@ func (b *Backend) renew(ctx context.Context, services []string) (cache string, e
 		return c.Name, err
 	case c.expired:
 		return c.Name, ticket.ErrExpired
-	case !c.tgt.RenewUntil.After(c.Expires): // no later end is to be had
+	case c.tgt.RenewUntil.IsZero(): // no later end is to be had
 		return c.Name, ticket.ErrNotRenewable
 	}
 	ch := &choice{realm: c.Realm, realms: map[string]string{}}

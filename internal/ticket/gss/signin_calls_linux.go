@@ -36,6 +36,7 @@ type signInCalls struct {
 	initCredsStore  func(ctx, ic, cc handle) int32                    // Heimdal
 
 	prompts promptLayout
+	refusalCalls
 }
 
 func (c *signInCalls) bind(b *binder, krb5 uintptr, mit bool) {
@@ -66,6 +67,7 @@ func (c *signInCalls) bind(b *binder, krb5 uintptr, mit bool) {
 		c.prompts = heimdalPrompts
 		b.bind(krb5, &c.optDefaults, "krb5_get_init_creds_opt_set_default_flags")
 		b.bind(krb5, &c.initCredsStore, "krb5_init_creds_store")
+		c.refusalCalls.bind(b, krb5)
 	}
 }
 

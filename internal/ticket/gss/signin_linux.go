@@ -184,7 +184,7 @@ func (b *Backend) target(ctx, mem handle) (name string, collection bool, err err
 // An exchange asks the KDC for the first tickets of client. It uses
 // krb5_init_creds_get, which unlike krb5_get_init_creds_password does not
 // repeat a refused password at the primary KDC: that would be a second failed
-// attempt, and can lock the account.
+// attempt, and can lock the account. See also [library.once].
 type exchange struct {
 	lib         *library
 	ctx, client handle
@@ -251,7 +251,7 @@ func (x *exchange) ask(service string, mem handle, f func(ic handle) error) erro
 			return x.failed(code)
 		}
 	}
-	if code := l.initCredsGet(x.ctx, ic); code != 0 {
+	if code := l.once(x.ctx, ic); code != 0 {
 		return x.failed(code)
 	}
 	return f(ic)

@@ -151,9 +151,6 @@ func (p place) lacks() map[string]string {
 	lacks := map[string]string{
 		"hanging KDC, cancelled": "no library can be called off, and a call left behind would not be counted by the manager",
 	}
-	if p.flavour == "heimdal" {
-		lacks["sign in, wrong password"] = "Heimdal 7.8 itself sends a refused password twice, as its kinit does"
-	}
 	if p.copied() {
 		lacks["watch"] = "the manager polls"
 		lacks["watch, switch"] = "the manager polls"
