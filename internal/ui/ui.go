@@ -92,7 +92,8 @@ const (
 // A Command is what a click asks for.
 type Command string
 
-// The commands. CommandOpenProblem goes with an argument, the cause.
+// The commands. CommandOpenProblem goes with an argument, the cause;
+// CommandLater is on notifications only.
 const (
 	CommandRenew       Command = "renew"
 	CommandSignIn      Command = "sign_in"
@@ -105,6 +106,7 @@ const (
 	CommandSettings    Command = "settings"
 	CommandAutostart   Command = "autostart" // switch it
 	CommandQuit        Command = "quit"
+	CommandLater       Command = "later" // do nothing now
 )
 
 // Kind is what an [Item] looks like.
@@ -121,7 +123,8 @@ const (
 
 // An Item is one line of the menu. Which items there are, and their order, is
 // the same in every state, because trays cannot rebuild a menu that is open;
-// one that does not fit the state is hidden.
+// one that does not fit the state is hidden. Labels are plain text: a tray
+// doubles what its system takes for a mnemonic.
 type Item struct {
 	ID      string // stable, and unique in the whole menu
 	Kind    Kind
