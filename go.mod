@@ -5,11 +5,12 @@ go 1.26.0
 // What each module is for, and which room alone may import it
 // (cmd/tray/deps_test.go enforces that):
 require (
+	fyne.io/systray v1.12.2 // ui/tray: the icon in the notification area
 	github.com/BurntSushi/toml v1.6.0 // settings: reading the settings file; our own code only edits its text
 	github.com/alexbrainman/sspi v0.0.0-20250919150558-7d374ff0d59e // ticket/sspi: Windows' own Kerberos instead of a library beside it
 	github.com/ebitengine/purego v0.11.3 // ticket/gss: calling the system's Kerberos library instead of cgo
 	github.com/fsnotify/fsnotify v1.10.1 // settings: noticing edits instead of polling
-	github.com/godbus/dbus/v5 v5.2.4 // netwatch: resume from sleep, from systemd-logind
+	github.com/godbus/dbus/v5 v5.2.4 // netwatch, ui/tray, ui/notify: resume from sleep, the tray's bus, notifications
 	github.com/jcmturner/gofork v1.7.6 // ticket/krb5: the ASN.1 that gokrb5's messages are made for
 	github.com/jcmturner/gokrb5/v8 v8.4.4 // ticket/krb5 and demo/realm: Kerberos messages and crypto instead of our own
 	github.com/kardianos/service v1.3.0 // autostart/userservice: the proxy as a user service
@@ -18,6 +19,7 @@ require (
 	golang.org/x/net v0.62.0 // route: UTS 46 host names; above what gokrb5 asks for, for its fixes
 	golang.org/x/sys v0.49.0 // peer: socket diagnosis, TCP tables and peer credentials
 	golang.org/x/term v0.47.0 // cmd/tray: a password typed without being shown
+	golang.org/x/text v0.43.0 // ui: message catalogues in three languages
 )
 
 require (
@@ -30,5 +32,4 @@ require (
 	github.com/jcmturner/rpc/v2 v2.0.3 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
-	golang.org/x/text v0.43.0 // indirect
 )
