@@ -19,6 +19,7 @@ type Edit struct {
 	file    *file
 	origins map[string]Origin
 	check   map[string]func(any) error
+	create  bool // write the file although nothing was changed
 }
 
 // Set writes a value of the Go type of the key's [Kind] (a duration may also

@@ -538,3 +538,22 @@ func TestDefaultPath(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
+
+func TestCreate(t *testing.T) {
+	s := open(t, "", settings.Config{})
+	for range 2 {
+		if err := s.Create(); err != nil {
+			t.Fatal(err)
+		}
+		if text := read(t, s.Path()); text != "version = 1\n" {
+			t.Errorf("got %q", text)
+		}
+	}
+	const own = "# mine\nversion = 1\n"
+	if err := os.WriteFile(s.Path(), []byte(own), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Create(); err != nil || read(t, s.Path()) != own {
+		t.Errorf("got %v, %q; want the file left alone", err, read(t, s.Path()))
+	}
+}

@@ -197,6 +197,14 @@ func (s *Store) Edit(f func(*Edit) error) error {
 	return refuse(ErrBusy, "%s was changed by another program each time it was about to be written", name)
 }
 
+// Create makes the settings file, if there is none, with nothing set in it.
+func (s *Store) Create() error {
+	return s.Edit(func(e *Edit) error {
+		e.create = true
+		return nil
+	})
+}
+
 // tryEdit is one attempt, under the lock. Not done means that the file was
 // changed by someone who takes no lock. Name is path in messages.
 func (s *Store) tryEdit(path, name string, f func(*Edit) error) (done bool, err error) {
@@ -219,7 +227,7 @@ func (s *Store) tryEdit(path, name string, f func(*Edit) error) (done bool, err 
 	if err := f(e); err != nil {
 		return false, err
 	}
-	if e.file.text == base {
+	if e.file.text == base && (before != "" || !e.create) {
 		return true, nil
 	}
 	if done, err = replaceFile(path, before, e.file.text); err != nil {

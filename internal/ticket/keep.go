@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -41,7 +42,7 @@ type Reminder struct {
 // A Plan is what Run is going to do about the ticket.
 type Plan struct {
 	RenewAt time.Time // when it renews it; zero: not at all
-	Err     error     // why the last attempt to keep it did not work; nil: none did not
+	Err     error     // why the last attempt to keep it did not work; nil: it did, or there was none
 }
 
 // Plan returns what Run intends; the zero Plan while it does not run.
@@ -53,13 +54,19 @@ func (m *Manager) Plan() Plan {
 
 const (
 	changeLimit = 30 * time.Second // for a renewal or a silent sign-in of our own
+	recallLimit = 20 * time.Second // for the remembered password, as part of that
 	firstRetry  = 5 * time.Second
 	lastRetry   = 5 * time.Minute
 	grace       = 20 * time.Second // after the start, a resume or a network change: others may just be signing in
 )
 
-// errNeedsPerson ends a silent sign-in that a password alone does not finish.
-var errNeedsPerson = errors.New("the KDC wants more than the password")
+// Reasons for which nothing is tried again at once.
+var (
+	errNeedsPerson = errors.New("the KDC wants more than the password")
+	errNoGain      = errors.New("the renewed ticket does not last longer")
+	errSignedOut   = errors.New("the person has signed out")
+	errNotSeen     = errors.New("the new ticket is not in the cache that is looked at")
+)
 
 // Renew asks the KDC for a later end of the ticket in use, now. When ctx ends
 // first, the call is left to itself. It shares its errors with
@@ -78,7 +85,13 @@ func (m *Manager) SignIn(ctx context.Context, l Login) error {
 // SignOut destroys the cache in use as [Backend.SignOut] does. Nothing signs
 // in again by itself until the next start.
 func (m *Manager) SignOut(ctx context.Context) error {
-	return m.change(ctx, "sign out", m.cfg.Backend.SignOut)
+	return m.change(ctx, "sign out", func(ctx context.Context) error {
+		err := m.cfg.Backend.SignOut(ctx)
+		if err == nil {
+			m.cfg.Memory.silence(errSignedOut)
+		}
+		return err
+	})
 }
 
 // change makes one call that changes the tickets, one at a time, and reads them
@@ -86,14 +99,14 @@ func (m *Manager) SignOut(ctx context.Context) error {
 func (m *Manager) change(ctx context.Context, op string, call func(context.Context) error) error {
 	ended := func() error { return &OpError{Op: op, Err: context.Cause(ctx)} }
 	select {
-	case m.turn <- struct{}{}:
+	case m.cfg.Memory.turn <- struct{}{}:
 	case <-ctx.Done():
 		return ended()
 	}
 	done := make(chan error, 1)
 	go func() {
 		err := call(ctx)
-		<-m.turn
+		<-m.cfg.Memory.turn
 		done <- err
 	}()
 	select {
@@ -109,27 +122,66 @@ func (m *Manager) change(ctx context.Context, op string, call func(context.Conte
 	}
 }
 
+// A Memory is what one [Manager] leaves to the next when other settings take
+// effect: their calls that change tickets are made one at a time, their Runs
+// one after the other, no refused password is tried again, and the person is
+// not told twice. Make one with [NewMemory].
+type Memory struct {
+	turn    chan struct{} // held by the one call that changes tickets; capacity 1
+	running chan struct{} // held by the one Run; capacity 1
+	forget  chan struct{} // held while Config.Rejected is told; capacity 1
+
+	mu     sync.Mutex // guards silent
+	silent error      // why no silent sign-in is tried; nil: it may be
+
+	// Only the holder of running touches what follows.
+	remembered string    // whose password silent is about
+	id         identity  // the ticket that was last seen
+	told       Stage     // the last the person was told of it; "" nothing yet
+	worried    bool      // the person was told of something that has not been called off
+	was        State     // the last that was known
+	last       Status    // the ticket last seen valid
+	orphaned   bool      // it ended by itself, or there was none at the start: a silent sign-in is due
+	ended      time.Time // when the last call of ours did
+}
+
+// NewMemory returns the memory of a program that has just started.
+func NewMemory() *Memory {
+	one := func() chan struct{} { return make(chan struct{}, 1) }
+	return &Memory{turn: one(), running: one(), forget: one(), orphaned: true}
+}
+
+// silence keeps silent sign-ins from being tried, for the first reason given;
+// nil allows them again.
+func (y *Memory) silence(why error) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.silent == nil || why == nil {
+		y.silent = why
+	}
+}
+
+func (y *Memory) silenced() error {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.silent
+}
+
 // A keeper keeps the ticket alive: it decides when to renew, when to sign in
 // with a remembered password, and when to tell the person. Only Run's goroutine
 // touches it.
 type keeper struct {
+	*Memory
 	m    *Manager
 	busy bool
 	done chan outcome // of the call under way; capacity 1
 
-	id     identity  // the ticket that what follows is about
-	at     time.Time // when to renew it; zero: never
-	told   Stage     // the last the person was told of it; "" nothing yet
-	failed error     // why keeping it did not work; nil: not tried, or it did
-	tries  int       // failures in a row
-	retry  time.Time // not before
-
-	was      State     // the last that was known
-	last     Status    // the ticket last seen valid
-	orphaned bool      // it ended by itself, or there was none at the start: a silent sign-in is due
-	rejected bool      // and was refused, or cannot work
-	worried  bool      // the person was told of something that has not been called off
-	quiet    time.Time // no reminders before
+	planned bool      // the next is about the ticket that was last seen
+	at      time.Time // when to renew it; zero: never
+	failed  error     // why keeping it did not work; nil: not tried, or it did
+	tries   int       // failures in a row
+	retry   time.Time // not before
+	quiet   time.Time // no reminders before
 }
 
 // outcome is how a call of the keeper's ended.
@@ -140,14 +192,28 @@ type outcome struct {
 }
 
 func newKeeper(m *Manager) *keeper {
-	return &keeper{m: m, done: make(chan outcome, 1), orphaned: true, quiet: time.Now().Add(grace)}
+	k := &keeper{Memory: m.cfg.Memory, m: m, done: make(chan outcome, 1), quiet: time.Now().Add(grace)}
+	k.retry = k.ended.Add(firstRetry)
+	if k.remembered != m.cfg.Remembered {
+		k.remembered = m.cfg.Remembered
+		k.silence(nil)
+	}
+	return k
 }
 
-// wait returns when no call is under way; Run's context has ended.
+// wait returns when no call is under way, and no refused password is left where
+// the next start would find it; Run's context has ended.
 func (k *keeper) wait() {
 	if k.busy {
 		<-k.done
 	}
+	k.forget <- struct{}{}
+	<-k.forget
+}
+
+// outlives reports whether a renewal of old into id has gained anything.
+func (id identity) outlives(old identity) bool {
+	return id.principal != old.principal || id.expires.After(old.expires)
 }
 
 // renewAt is when to renew a ticket: at half of its life, or earlier if the
@@ -173,9 +239,9 @@ func (k *keeper) step(ctx context.Context, now time.Time, s Snapshot) {
 	switch {
 	case k.busy || now.Before(k.retry):
 	case k.renews(s) && !now.Before(k.at):
-		k.start(ctx, outcome{id: k.id}, k.m.Renew)
+		k.start(ctx, outcome{id: k.id}, k.m.renewToGain)
 	case k.signsIn(s):
-		k.start(ctx, outcome{signIn: true, id: k.id}, k.signIn)
+		k.start(ctx, outcome{signIn: true, id: k.id}, k.m.signInSilently)
 	}
 	if !now.Before(k.quiet) {
 		k.remind(s)
@@ -199,20 +265,33 @@ func (k *keeper) adopt(now time.Time, s Snapshot) {
 	k.m.afresh = false
 	k.m.mu.Unlock()
 	if afresh {
-		k.tries, k.retry, k.quiet = 0, time.Time{}, now.Add(grace)
+		k.tries = 0
+		if soon := k.ended.Add(firstRetry); soon.Before(k.retry) {
+			k.retry = soon
+		}
+		if !now.Before(k.quiet) { // or a network that comes and goes would keep us quiet for ever
+			k.quiet = now.Add(grace)
+		}
 	}
-	if id != k.id && id != (identity{}) {
-		k.told, k.failed, k.tries, k.retry = "", nil, 0, time.Time{}
+	other := id != k.id && id != (identity{})
+	if other && (!errors.Is(k.failed, errNoGain) || id.outlives(k.id)) {
+		k.told = ""
+		if k.failed != nil {
+			k.failed, k.tries, k.retry = nil, 0, time.Time{}
+		}
+	}
+	if other || !k.planned {
+		k.planned = s.State != StateUnavailable
 		k.at = renewAt(s.Status, k.m.cfg.RemindBefore)
 		if left := k.at.Sub(now); !k.at.IsZero() && left > 0 {
 			// Machines that were switched on together do not ask together.
 			k.at = k.at.Add(-rand.N(left/10 + 1))
 		}
 	}
-	k.id = id
 	switch s.State {
 	case StateValid, StateExpiring:
-		k.last, k.orphaned, k.rejected = s.Status, false, false
+		k.last, k.orphaned = s.Status, false
+		k.silence(nil)
 	case StateExpired:
 		k.orphaned = true
 		if k.last.Expires.IsZero() {
@@ -226,13 +305,29 @@ func (k *keeper) adopt(now time.Time, s Snapshot) {
 		}
 	}
 	if s.State != StateUnavailable {
-		k.was = s.State
+		k.id, k.was = id, s.State
 	}
 }
 
 func (k *keeper) renews(s Snapshot) bool {
 	return k.m.cfg.Renew == RenewAuto && !k.at.IsZero() && !hopeless(k.failed) &&
 		(s.State == StateValid || s.State == StateExpiring)
+}
+
+// renewToGain renews the ticket in use and checks that this helps.
+func (m *Manager) renewToGain(ctx context.Context) error {
+	before := m.identity()
+	err := m.Renew(ctx)
+	if err == nil && !m.identity().outlives(before) {
+		err = errNoGain
+	}
+	return err
+}
+
+func (m *Manager) identity() identity {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ticket
 }
 
 // hopeless reports that asking again for the same ticket cannot help.
@@ -242,7 +337,7 @@ func hopeless(err error) bool {
 
 func (k *keeper) signsIn(s Snapshot) bool {
 	who := k.m.cfg.Remembered
-	return who != "" && k.m.cfg.Recall != nil && k.orphaned && !k.rejected &&
+	return who != "" && k.m.cfg.Recall != nil && k.orphaned && k.silenced() == nil &&
 		(k.last.Principal == "" || k.last.Principal == who) && (s.State == StateExpired || s.State == StateNone)
 }
 
@@ -258,22 +353,62 @@ func (k *keeper) start(ctx context.Context, o outcome, call func(context.Context
 	}()
 }
 
-// signIn is one silent attempt with the remembered password.
-func (k *keeper) signIn(ctx context.Context) error {
-	who := k.m.cfg.Remembered
-	password, err := k.m.cfg.Recall(ctx, who)
-	if err != nil {
-		return fmt.Errorf("password of %s: %v", who, err) // never taken for the KDC's silence
+// signInSilently is one attempt with the remembered password.
+func (m *Manager) signInSilently(ctx context.Context) error {
+	// What follows goes on when ctx ends: only the backend's answer tells
+	// whether the password may be used again.
+	return m.change(ctx, "sign in", func(ctx context.Context) error {
+		if err := m.cfg.Memory.silenced(); err != nil { // while this call waited for its turn
+			return err
+		}
+		password, err := m.recall(ctx)
+		if err != nil {
+			return err
+		}
+		defer password.Wipe()
+		err = m.cfg.Backend.SignIn(ctx, Login{Principal: m.cfg.Remembered, Prompt: promptOnce(password)})
+		if refused(err) {
+			m.reject(err)
+		}
+		return err
+	})
+}
+
+// reject has the remembered password forgotten. Even if that fails, it is not
+// tried again before somebody has signed in.
+func (m *Manager) reject(why error) {
+	y := m.cfg.Memory
+	y.forget <- struct{}{}
+	defer func() { <-y.forget }()
+	y.silence(why)
+	if m.cfg.Rejected != nil {
+		m.cfg.Rejected(m.cfg.Remembered, why)
 	}
-	defer password.Wipe()
+}
+
+func (m *Manager) recall(ctx context.Context) (Secret, error) {
+	ctx, cancel := context.WithTimeout(ctx, recallLimit)
+	defer cancel()
+	password, err := m.cfg.Recall(ctx, m.cfg.Remembered)
+	if err != nil {
+		return Secret{}, fmt.Errorf("password of %s: %v", m.cfg.Remembered, err) // never taken for the KDC's silence
+	}
+	return password, nil
+}
+
+// promptOnce answers one question for the password, while its context lasts.
+func promptOnce(password Secret) Prompter {
 	asked := false
-	return k.m.SignIn(ctx, Login{Principal: who, Prompt: func(_ context.Context, _ string, questions []Prompt) ([]Secret, error) {
+	return func(ctx context.Context, _ string, questions []Prompt) ([]Secret, error) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if asked || len(questions) != 1 || questions[0].Kind != PromptPassword {
 			return nil, errNeedsPerson
 		}
 		asked = true
 		return []Secret{NewSecret(slices.Clone(password.Expose()))}, nil
-	}})
+	}
 }
 
 // refused reports that the KDC did not take the password, so that trying it
@@ -290,20 +425,20 @@ func (k *keeper) finished(now time.Time, o outcome) {
 	if o.signIn {
 		done, failed = "signed in with the remembered password", "remembered password did not sign in"
 	}
+	k.ended = now
 	if o.err == nil {
 		log.Info(done)
+		if o.signIn {
+			k.silence(errNotSeen) // until the new ticket is
+		}
 		k.failed, k.tries = nil, 0
-		// The new ticket replaces the plan; if there is none, do not ask again at once.
-		k.retry = now.Add(firstRetry)
+		k.retry = now.Add(firstRetry) // whatever the new ticket is like
 		return
 	}
-	if o.signIn && (refused(o.err) || !errors.Is(o.err, ErrKDCUnreachable)) {
-		k.rejected = true
-		if refused(o.err) && k.m.cfg.Rejected != nil {
-			k.m.cfg.Rejected(k.m.cfg.Remembered, o.err)
-		}
+	if o.signIn && !errors.Is(o.err, ErrKDCUnreachable) {
+		k.silence(o.err)
 	}
-	if o.id != k.id {
+	if o.id != k.id && !errors.Is(o.err, errNoGain) {
 		return // about a ticket that is gone
 	}
 	if k.tries == 0 {
@@ -332,8 +467,8 @@ func (k *keeper) remind(s Snapshot) {
 		r.Stage = StageValid
 	case s.State == StateExpiring:
 		r.Stage = StageExpiring
-	case k.signsIn(s) && k.failed == nil:
-		return // a silent sign-in is under way
+	case (k.signsIn(s) || k.busy) && k.failed == nil:
+		return // a silent sign-in is due or under way
 	case s.State == StateExpired, s.State == StateNone && k.orphaned && k.last.Principal != "":
 		r.Stage, r.Status, r.CanRenew = StageExpired, k.last, false
 	default:

@@ -25,6 +25,7 @@ type realm struct {
 	status   *ticket.Status
 	refuse   error // what the KDC answers
 	silent   bool  // it does not
+	corrupt  bool  // the cache cannot be read
 	password string
 	renewals []time.Duration // remaining life at each
 	services []string
@@ -41,6 +42,9 @@ func newRealm(life, renewable time.Duration) *realm {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.reads++
+		if r.corrupt {
+			return ticket.Status{}, ticket.ErrCache
+		}
 		if r.status == nil || r.keyring && r.status.Left(time.Now()) == 0 {
 			return ticket.Status{}, ticket.ErrNoTicket
 		}
@@ -213,7 +217,7 @@ func TestFailedRenewals(t *testing.T) {
 		r.expect(t, "once for each stage", "")
 		r.do(func() { n, r.refuse = len(r.renewals), nil })
 		m.Forget()
-		synctest.Wait()
+		time.Sleep(5 * time.Second) // there may just have been an attempt
 		r.do(func() {
 			if len(r.renewals) != n+1 {
 				t.Errorf("%d attempts at the network change, want 1", len(r.renewals)-n)
@@ -423,6 +427,7 @@ func TestSilentSignIn(t *testing.T) {
 				r.refuse, r.signIns = nil, nil
 			})
 			m.Forget()
+			time.Sleep(5 * time.Second) // there may just have been an attempt
 			count(t, r, "network change", 1)
 			if s := m.Status(t.Context()); s.State == ticket.StateExpired || len(*rejected) != 0 {
 				t.Errorf("got %s, forgotten %q", s.State, *rejected)
@@ -504,5 +509,285 @@ func TestWatchedTicketsAreLeftAlone(t *testing.T) {
 		if m.Epoch() == epoch {
 			t.Error("a new ticket is not seen within two seconds")
 		}
+	})
+}
+
+// A silent KDC and a network that comes and goes: attempts stay apart, and the
+// person is told all the same.
+func TestForgetStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(time.Hour, 7*24*time.Hour)
+		r.kinit()
+		r.refuse = ticket.ErrKDCUnreachable
+		m, stop := r.run(t, ticket.Config{})
+		defer stop()
+		time.Sleep(35*time.Minute + 500*time.Millisecond)
+		r.do(func() { r.renewals, r.told = nil, nil })
+		for range 60 {
+			m.Forget()
+			time.Sleep(time.Second)
+		}
+		r.do(func() {
+			if n := len(r.renewals); n < 10 || n > 13 {
+				t.Errorf("%d attempts in a minute of network changes, want one in 5 s", n)
+			}
+		})
+		time.Sleep(20 * time.Minute)
+		r.do(func() { r.told = nil })
+		for range 10 * 60 {
+			m.Forget()
+			time.Sleep(time.Second)
+		}
+		r.expect(t, "in spite of network changes", "expired")
+	})
+}
+
+// Some KDCs and Windows answer a renewal with the ticket that there is.
+func TestRenewalWithoutGain(t *testing.T) {
+	for name, again := range map[string]func(st *ticket.Status){
+		"the same ticket":       func(*ticket.Status) {},
+		"a new start, same end": func(st *ticket.Status) { st.Start = time.Now().UTC().Truncate(time.Second) },
+		"an earlier end":        func(st *ticket.Status) { st.Start, st.Expires = st.Start.Add(-time.Hour), st.Expires.Add(-time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRealm(10*time.Hour, 7*24*time.Hour)
+				r.kinit()
+				calls := 0
+				r.RenewFunc = func(context.Context, ...string) error {
+					r.do(func() { calls++; again(r.status) })
+					return nil
+				}
+				m, stop := r.run(t, ticket.Config{})
+				defer stop()
+				time.Sleep(9 * time.Hour)
+				r.do(func() {
+					if calls < 2 || calls > 85 {
+						t.Errorf("%d renewals in four hours", calls)
+					}
+				})
+				if m.Plan().Err == nil && name != "a new start, same end" {
+					t.Error("the plan says that all is well")
+				}
+				time.Sleep(45 * time.Minute)
+				r.expect(t, "told once", "expiring")
+			})
+		})
+	}
+}
+
+// restart is what other settings do: another manager takes the first one's place.
+func (r *realm) restart(t *testing.T, c ticket.Config, stop func()) func() {
+	t.Helper()
+	_, next := r.run(t, c)
+	stop()
+	return next
+}
+
+func TestRemindersSurviveOtherSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(time.Hour, 0)
+		r.kinit()
+		c := ticket.Config{Memory: ticket.NewMemory()}
+		_, stop := r.run(t, c)
+		time.Sleep(45 * time.Minute)
+		r.expect(t, "first manager", "expiring")
+		r.do(func() { r.corrupt = true })
+		stop = r.restart(t, c, stop)
+		synctest.Wait() // it has begun with a cache that is just being replaced
+		r.do(func() { r.corrupt = false })
+		time.Sleep(5 * time.Minute)
+		r.expect(t, "second manager", "")
+		time.Sleep(time.Hour)
+		r.expect(t, "at the end", "expired")
+		stop = r.restart(t, c, stop)
+		defer func() { stop() }()
+		time.Sleep(time.Hour)
+		r.expect(t, "third manager", "")
+		r.kinit()
+		time.Sleep(5 * time.Second)
+		r.expect(t, "signed in", "valid")
+	})
+}
+
+// The password is tried once, whatever happens to the manager meanwhile.
+func TestOneSilentAttempt(t *testing.T) {
+	type world struct {
+		*realm
+		asked, answered, rejected int
+		release                   chan struct{} // the KDC answers when it is closed
+		beforePrompt              bool          // it hangs before it asks, not after
+		got                       []string
+	}
+	start := func(beforePrompt bool) (*world, ticket.Config) {
+		w := &world{realm: newRealm(time.Hour, 0), release: make(chan struct{}), beforePrompt: beforePrompt}
+		w.SignInFunc = func(ctx context.Context, l ticket.Login) error { // like a library: deaf to ctx
+			w.do(func() { w.asked++ })
+			if w.beforePrompt {
+				<-w.release
+			}
+			answers, err := l.Prompt(ctx, "", []ticket.Prompt{{Kind: ticket.PromptPassword}})
+			if err != nil {
+				return err
+			}
+			w.do(func() { w.answered++; w.got = append(w.got, string(answers[0].Expose())) })
+			if !w.beforePrompt {
+				<-w.release
+			}
+			return &ticket.KDCError{Realm: "WORLD.TEST", Err: ticket.ErrPassword}
+		}
+		return w, ticket.Config{
+			Memory: ticket.NewMemory(), Remembered: "alice@WORLD.TEST",
+			Recall:   func(context.Context, string) (ticket.Secret, error) { return ticket.NewSecret([]byte("wrong")), nil },
+			Rejected: func(string, error) { w.do(func() { w.rejected++ }) },
+		}
+	}
+	check := func(t *testing.T, w *world, answered, rejected int) {
+		t.Helper()
+		synctest.Wait()
+		w.do(func() {
+			if w.answered != answered || w.rejected != rejected {
+				t.Errorf("the password was given %d times, want %d; forgotten %d times, want %d", w.answered, answered, w.rejected, rejected)
+			}
+			for _, p := range w.got {
+				if p != "wrong" {
+					t.Errorf("a wiped password was given: %q", p)
+				}
+			}
+		})
+	}
+	t.Run("refused late", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, c := start(false)
+			_, stop := w.run(t, c)
+			defer stop()
+			time.Sleep(10 * time.Minute) // long after the limit
+			close(w.release)
+			time.Sleep(time.Hour)
+			check(t, w, 1, 1)
+		})
+	})
+	t.Run("other settings meanwhile", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, c := start(false)
+			_, stop := w.run(t, c)
+			for range 3 {
+				time.Sleep(time.Second)
+				stop = w.restart(t, c, stop)
+			}
+			defer func() { stop() }()
+			time.Sleep(time.Second)
+			close(w.release)
+			time.Sleep(time.Hour)
+			check(t, w, 1, 1)
+			stop = w.restart(t, c, stop)
+			time.Sleep(time.Hour)
+			check(t, w, 1, 1)
+		})
+	})
+	t.Run("forgotten before the end", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, c := start(false)
+			close(w.release)
+			c.Rejected = func(string, error) { time.Sleep(time.Minute); w.do(func() { w.rejected++ }) }
+			c.Backend = w
+			m := newManager(t, c)
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			if err := m.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			if w.rejected != 1 { // by Run's own word it is over
+				t.Error("Run ended before the password was forgotten")
+			}
+		})
+	})
+	t.Run("asked late", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, c := start(true)
+			_, stop := w.run(t, c)
+			time.Sleep(time.Minute)
+			stop()
+			close(w.release)
+			check(t, w, 0, 0)
+		})
+	})
+	t.Run("works but shows nowhere", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, c := start(false)
+			n := 0
+			w.SignInFunc = func(context.Context, ticket.Login) error { w.do(func() { n++ }); return nil }
+			_, stop := w.run(t, c)
+			defer stop()
+			time.Sleep(time.Hour)
+			w.do(func() {
+				if n != 1 {
+					t.Errorf("%d sign-ins", n)
+				}
+			})
+		})
+	})
+	t.Run("after a sign-out", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, c := start(false)
+			w.kinit()
+			w.SignOutFunc = func(context.Context) error { w.kdestroy(); return nil }
+			n := 0
+			w.SignInFunc = func(context.Context, ticket.Login) error {
+				w.do(func() { n++ })
+				return &ticket.KDCError{Err: ticket.ErrKDCUnreachable}
+			}
+			m, stop := w.run(t, c)
+			time.Sleep(61 * time.Minute) // it has ended, and the KDC is away
+			w.do(func() {
+				if n == 0 {
+					t.Error("no attempt at the end of the ticket")
+				}
+			})
+			if err := m.SignOut(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w.do(func() { n = 0 })
+			time.Sleep(time.Hour)
+			stop = w.restart(t, c, stop)
+			defer func() { stop() }()
+			time.Sleep(time.Hour)
+			w.do(func() {
+				if n != 0 {
+					t.Errorf("%d sign-ins of somebody who has signed out", n)
+				}
+			})
+		})
+	})
+}
+
+// What changes while the tickets are being read is seen by the next reading.
+func TestChangeDuringAReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(10*time.Hour, 0)
+		slow := r.StatusFunc
+		r.StatusFunc = func(ctx context.Context) (ticket.Status, error) {
+			st, err := slow(ctx)
+			time.Sleep(time.Second)
+			return st, err
+		}
+		r.WatchFunc = func(ctx context.Context, changed func()) error {
+			r.do(func() { r.changed = changed })
+			<-ctx.Done()
+			return nil
+		}
+		var states []string
+		m, stop := r.run(t, ticket.Config{OnChange: func(s ticket.Snapshot) { r.do(func() { states = append(states, string(s.State)) }) }})
+		defer stop()
+		time.Sleep(10 * time.Second)
+		go m.Status(t.Context())
+		time.Sleep(time.Second / 2)
+		r.kinit()
+		time.Sleep(2 * time.Second)
+		r.do(func() {
+			if got := strings.Join(states, " "); got != "none valid" {
+				t.Errorf("two seconds after kinit: %s", got)
+			}
+		})
 	})
 }

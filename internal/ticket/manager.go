@@ -45,10 +45,15 @@ type Config struct {
 
 	// Remembered is whose password Recall can fetch for a silent sign-in; ""
 	// nobody's. Rejected is told that the KDC did not take it, so that it is
-	// forgotten. Both are called while Run runs, one at a time.
+	// forgotten; Run does not end before it has returned, but a call that was
+	// left behind may find out later. Both are called one at a time.
 	Remembered string
 	Recall     func(ctx context.Context, principal string) (Secret, error)
 	Rejected   func(principal string, why error)
+
+	// Memory is what the Manager before this one left; nil: there was none.
+	// The Run of that one is to end, for this one's to begin.
+	Memory *Memory
 
 	// OnReminder is told what the person should know, once for each stage of a
 	// ticket, by the goroutine of Run. Nil: nobody wants to know.
@@ -71,7 +76,6 @@ type Manager struct {
 	cfg   Config
 	guard *guard
 	kick  chan struct{} // wakes Run; capacity 1
-	turn  chan struct{} // held by the one call that changes tickets; capacity 1
 
 	mu      sync.Mutex // guards what follows
 	look    bool       // the backend said that the tickets may have changed
@@ -132,10 +136,12 @@ func NewManager(c Config) (*Manager, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Memory == nil {
+		c.Memory = NewMemory()
+	}
 	return &Manager{
 		cfg:  c,
 		kick: make(chan struct{}, 1),
-		turn: make(chan struct{}, 1),
 		guard: &guard{
 			backend: c.Backend, deadline: c.Deadline, negative: c.Negative, log: c.Log,
 			gates: map[string]*gate{},
@@ -147,6 +153,12 @@ func NewManager(c Config) (*Manager, error) {
 // returns nil. Call it once. Calls that hang in the library are left behind;
 // they hold no lock and touch nothing a caller sees.
 func (m *Manager) Run(ctx context.Context) error {
+	select {
+	case m.cfg.Memory.running <- struct{}{}:
+		defer func() { <-m.cfg.Memory.running }()
+	case <-ctx.Done():
+		return nil
+	}
 	watching := make(chan error, 1)
 	go func() {
 		watching <- m.cfg.Backend.Watch(ctx, func() {
@@ -252,7 +264,7 @@ func (m *Manager) refresh(ctx context.Context) {
 		if !m.changed() {
 			return
 		}
-		m.read(ctx)
+		m.join(ctx)
 	}
 }
 
@@ -294,12 +306,19 @@ func (m *Manager) stale(every time.Duration) bool {
 	return changed || look || m.stamp == "" && age >= every || age >= recheck
 }
 
-// read waits for one reading of the tickets, its own or one under way, but no
-// longer than the deadline of that reading or the end of ctx.
+// read waits for a reading of the tickets that begins now or later.
 func (m *Manager) read(ctx context.Context) {
+	if own := m.join(ctx); !own {
+		m.join(ctx)
+	}
+}
+
+// join waits for one reading of the tickets, its own or one under way, but no
+// longer than the deadline of that reading or the end of ctx.
+func (m *Manager) join(ctx context.Context) (own bool) {
 	m.mu.Lock()
 	r := m.reading
-	if r == nil {
+	if own = r == nil; own {
 		r = &reading{done: make(chan struct{}), late: make(chan struct{})}
 		m.reading = r
 		go m.ask(r)
@@ -310,6 +329,7 @@ func (m *Manager) read(ctx context.Context) {
 	case <-r.late:
 	case <-ctx.Done():
 	}
+	return own
 }
 
 func (m *Manager) ask(r *reading) {
@@ -360,6 +380,9 @@ func (m *Manager) note(stamp string, st Status, err error) {
 		m.wake()
 	}
 }
+
+// Known is what the last reading found, judged now; it reads nothing.
+func (m *Manager) Known() Snapshot { return m.snapshot() }
 
 func (m *Manager) snapshot() Snapshot {
 	m.mu.Lock()
