@@ -31,5 +31,6 @@ require (
 	github.com/jcmturner/goidentity/v6 v6.0.1 // indirect
 	github.com/jcmturner/rpc/v2 v2.0.3 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
+	github.com/wailsapp/go-webview2 v1.0.16 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 )

@@ -25,6 +25,7 @@ import (
 	"kerbpass/internal/proxy"
 	"kerbpass/internal/route"
 	"kerbpass/internal/settings"
+	"kerbpass/internal/ticket"
 )
 
 // appConfig is what an app is built from.
@@ -49,6 +50,10 @@ type app struct {
 	tickets   *tickets
 	state     *state
 	quit      context.CancelFunc
+	services  []func(context.Context) error // more to run, of the desktop
+
+	notice     notice                // of changes to what is shown
+	onReminder func(ticket.Reminder) // nil: nobody looks
 
 	adopting sync.Mutex      // held while settings are adopted; guards what follows
 	told     map[string]bool // problems of the settings that were logged
@@ -82,7 +87,7 @@ func newApp(cfg appConfig) (*app, error) {
 		return nil, err
 	}
 	a.state = newState(a)
-	a.tickets = newTickets(a.log, cfg.keyring, func() { a.flush("ticket changed") })
+	a.tickets = newTickets(a.log, cfg.keyring, func() { a.flush("ticket changed"); a.changed() }, a.reminded)
 	if err := a.adopt(snap); err != nil {
 		a.closeListeners()
 		return nil, err
@@ -139,6 +144,7 @@ func (a *app) run(ctx context.Context) error {
 		a.state.clients.run,
 		a.watchNetwork,
 	}
+	services = append(services, a.services...)
 	if a.cfg.control != nil {
 		srv, err := control.New(control.Config{Allow: sameUser, Handler: a.handler(), Log: a.log})
 		if err != nil {
@@ -282,7 +288,17 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 		(old.kerberos != p.kerberos || old.spn != p.spn || !slices.Equal(old.upstreamURLs(), p.upstreamURLs())) {
 		a.forget("settings changed")
 	}
+	a.changed()
 	return nil
+}
+
+// changed tells whoever looks that something may look different now.
+func (a *app) changed() { a.notice.tell() }
+
+func (a *app) reminded(r ticket.Reminder) {
+	if a.onReminder != nil {
+		a.onReminder(r)
+	}
 }
 
 // tellProblems logs what is wrong in the settings, each mistake once while it

@@ -79,8 +79,7 @@ func (c *cli) run(ctx context.Context) error {
 	var flags runFlags
 	flags.register(root)
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
-		fmt.Fprintln(c.err, "This version has no tray yet; going on as \"kerbpass run\".")
-		return c.runProxy(ctx, flags.given(cmd))
+		return c.runDesktop(ctx, flags.given(cmd))
 	}
 	for _, add := range []func(context.Context) *cobra.Command{
 		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdLogin, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdPause, c.cmdResume, c.cmdEnv, c.cmdExec, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdKeyringChild,
@@ -215,7 +214,7 @@ func entryError(err error) error {
 func (c *cli) client() (*control.Client, error) {
 	path, err := control.Path(c.lookupEnv)
 	if err != nil {
-		return nil, failf(exitFailed, "Set XDG_RUNTIME_DIR to a folder of your own.", "No place for the control channel: %v.", err)
+		return nil, failf(exitFailed, noChannelHint, "No place for the control channel: %v.", err)
 	}
 	return control.NewClient(path, sameUser), nil
 }

@@ -43,8 +43,10 @@ var confined = map[string]struct {
 	"github.com/alexbrainman/sspi":   {[]string{"internal/ticket/sspi"}, "tokens by Windows' own Kerberos"},
 	"github.com/zalando/go-keyring":  {[]string{"internal/ticket/keyring"}, "the system's keyring, for a remembered password"},
 	"golang.org/x/term":              {[]string{joiner}, "a password typed without being shown"},
-	"github.com/godbus/dbus/v5":      {[]string{"internal/netwatch"}, "hears from systemd-logind that the machine woke up"},
+	"github.com/godbus/dbus/v5":      {[]string{"internal/netwatch", "internal/ui/tray", "internal/ui/tray/traytest", "internal/ui/notify"}, "systemd-logind's word that the machine woke up; the tray's bus; notifications"},
 	"golang.org/x/sys":               {[]string{"internal/peer"}, "netlink, TCP tables and peer credentials"},
+	"golang.org/x/text":              {[]string{"internal/ui"}, "message catalogues, plural forms and language tags"},
+	"fyne.io/systray":                {[]string{"internal/ui/tray"}, "the icon in the notification area"},
 	"golang.org/x/net":               {[]string{"internal/route"}, "IDNA, so that names compare as they are resolved"},
 }
 
@@ -54,10 +56,10 @@ var arrows = map[string][]string{
 	"internal/demo": {"internal/demo/realm"},
 }
 
-// forTests may be imported by every test. The first three are test support and
+// forTests may be imported by every test. The first four are test support and
 // may themselves import internal/testenv.
 var forTests = []string{
-	"internal/testenv", "internal/ticket/tickettest", "internal/proxy/proxytest",
+	"internal/testenv", "internal/ticket/tickettest", "internal/proxy/proxytest", "internal/ui/tray/traytest",
 	"internal/demo/realm", "internal/route",
 }
 
@@ -85,7 +87,7 @@ func mayImportRoom(room, target string, isTest bool) bool {
 	case isTest:
 		return room == target || slices.Contains(forTests, target)
 	default:
-		return target == forTests[0] && slices.Contains(forTests[:3], room)
+		return target == forTests[0] && slices.Contains(forTests[:4], room)
 	}
 }
 

@@ -4,18 +4,23 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"kerbpass/internal/proxy"
 	"kerbpass/internal/settings"
 	"kerbpass/internal/ticket"
 )
 
+// maxElsewhere bounds the caches that are looked at; sessions leave theirs behind.
+const maxElsewhere = 16
+
 // addElsewhere explains a ticket that is missing here but lies in a cache of
 // this user that the helper does not look at: sign-in through PAM or sssd names
 // a cache of its own for each session, which only the programs of that session
 // are told of.
 func (r *report) addElsewhere(ctx context.Context, snap *settings.Snapshot) {
-	for _, cache := range likelyCaches() {
+	all := likelyCaches()
+	for _, cache := range all[max(0, len(all)-maxElsewhere):] {
 		if cache == r.Ticket.Cache || ticket.Collection(cache) == ticket.Collection(r.Ticket.Cache) {
 			continue
 		}
@@ -24,7 +29,7 @@ func (r *report) addElsewhere(ctx context.Context, snap *settings.Snapshot) {
 			continue
 		}
 		st, err := b.Status(ctx)
-		if err != nil || st.Principal == "" {
+		if err != nil || st.Left(time.Now()) == 0 {
 			continue
 		}
 		where := "KRB5CCNAME is not set to it here."

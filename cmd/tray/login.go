@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	osuser "os/user"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -17,8 +21,8 @@ import (
 	"kerbpass/internal/ticket/keyring"
 )
 
-// signLimit is how long a KDC may take for a renewal; a sign-in has that long
-// after each answer of the person.
+// signLimit is how long a KDC may take for a renewal. A sign-in waits for the
+// person and has the backend's own limits.
 const signLimit = 60 * time.Second
 
 // keyringLimit is how long the keyring may take when nobody is there to unlock
@@ -83,7 +87,9 @@ func (c *cli) signer(ctx context.Context) (*signer, error) {
 	err = c.ask(ctx, func(ctx context.Context, cl *control.Client) error { return cl.Get(ctx, "/v1/status", nil, &r) })
 	switch {
 	case err == nil:
-		cfg.cache = ticket.Collection(r.Ticket.Cache)
+		if cfg.cache == "" { // else the helper looks at that one only
+			cfg.cache = ticket.Collection(r.Ticket.Cache)
+		}
 		if up, err := parseUpstream(r.Proxy.Upstream); err == nil {
 			cfg.service, _ = servicePrincipal(ctx, up, store.Snapshot().KerberosSPN, "off")
 		}
@@ -118,13 +124,15 @@ func (c *cli) login(ctx context.Context, who string, stdin, remember bool) error
 		return failf(exitUsage, "Give the password with --password-stdin.", "There is no terminal to ask for the password: %v.", err)
 	}
 	defer p.close()
+	if who == "" {
+		who = s.whoever(ctx)
+	}
 	err = s.SignIn(ctx, ticket.Login{Principal: who, Prompt: p.prompt})
 	if err != nil {
 		return loginError(err)
 	}
-	snap := s.Status(ctx)
 	if remember {
-		if err := c.remember(ctx, s.store, snap.Status.Principal, p.password); err != nil {
+		if err := c.remember(ctx, s, who, p.password); err != nil {
 			c.printSigned(ctx, s, "Signed in")
 			return err
 		}
@@ -132,16 +140,55 @@ func (c *cli) login(ctx context.Context, who string, stdin, remember bool) error
 	return c.printSigned(ctx, s, "Signed in")
 }
 
-// remember keeps the password that has just worked.
-func (c *cli) remember(ctx context.Context, store *settings.Store, principal string, password ticket.Secret) error {
+// whoever is who signs in without a name, as [ticket.Login] has it.
+func (s *signer) whoever(ctx context.Context) string {
+	if p := s.Status(ctx).Status.Principal; p != "" {
+		return p
+	}
+	u, err := osuser.Current()
+	if err != nil {
+		return "" // the backend says so
+	}
+	return u.Username[strings.LastIndexByte(u.Username, '\\')+1:] // DOMAIN\alice on Windows
+}
+
+// principal is the full name of who, who has just signed in. The ticket in use
+// may be somebody else's, because one of the upstream's realm goes first; the
+// password must not be remembered for that one.
+func principal(caches []ticket.Cache, who string) (string, error) {
+	var found []string
+	for _, c := range caches {
+		name, _, _ := strings.Cut(c.Principal, "@")
+		named := strings.EqualFold(c.Principal, who) || strings.EqualFold(name, who)
+		if named && (c.Default || c.Used) && !slices.Contains(found, c.Principal) {
+			found = append(found, c.Principal)
+		}
+	}
+	if len(found) != 1 {
+		return "", failf(exitFailed, "Name the principal: kerbpass login --remember NAME@REALM",
+			"It is not clear which realm %s has signed in at. The password was not saved.", who)
+	}
+	return found[0], nil
+}
+
+// remember keeps the password that has just worked for who.
+func (c *cli) remember(ctx context.Context, s *signer, who string, password ticket.Secret) error {
+	caches, err := s.backend.Caches(ctx)
+	if err != nil {
+		return loginError(err)
+	}
+	name, err := principal(caches, who)
+	if err != nil {
+		return err
+	}
 	k, err := newKeyring()
 	if err == nil {
-		err = k.Set(ctx, principal, password)
+		err = k.Set(ctx, name, password)
 	}
 	if err != nil {
 		return keyringError(err)
 	}
-	return settingsError(store.Edit(func(e *settings.Edit) error { return e.Set("kerberos.remember", principal) }))
+	return settingsError(s.store.Edit(func(e *settings.Edit) error { return e.Set("kerberos.remember", name) }))
 }
 
 func (c *cli) forget(ctx context.Context, who string) error {
@@ -291,10 +338,13 @@ func (p *prompter) prompt(ctx context.Context, banner string, questions []ticket
 	for _, q := range questions {
 		var answer []byte
 		if p.lines != nil {
-			if answer, err = p.lines.next(); err != nil {
-				return answers, noAnswer(q, err)
+			if answer, err = p.lines.ask(ctx); ctx.Err() == nil && err != nil {
+				err = noAnswer(q, err)
 			}
-		} else if answer, err = p.term.ask(ctx, p.cli.err, printable(q.Text), q.Hidden); err != nil {
+		} else {
+			answer, err = p.term.ask(ctx, p.cli.err, printable(q.Text), q.Hidden)
+		}
+		if err != nil {
 			return answers, err
 		}
 		answers = append(answers, ticket.NewSecret(answer))
@@ -313,11 +363,11 @@ func noAnswer(q ticket.Prompt, err error) error {
 	return failf(exitFailed, "Give the password as one line.", "Standard input cannot be read: %v.", err)
 }
 
-// printable takes control characters out of what a KDC wants shown.
+// printable takes out of what a KDC wants shown whatever could steer a terminal.
 func printable(s string) string {
 	clean := []rune(s)
 	for i, r := range clean {
-		if r < ' ' && r != '\n' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if r != '\n' && !unicode.IsGraphic(r) {
 			clean[i] = '?'
 		}
 	}

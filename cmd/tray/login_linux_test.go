@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -430,6 +431,30 @@ func TestTicketOfAnotherSession(t *testing.T) {
 	if !found {
 		t.Errorf("not explained: %+v", h.status().Problems)
 	}
+
+	kdc.Kinit(t, "brief", "FILE:"+file)
+	says := func(p struct{ Cause, Text, Hint string }) bool { return strings.Contains(p.Text, file) }
+	for deadline := time.Now().Add(30 * time.Second); slices.ContainsFunc(h.status().Problems, says); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a ticket that has ended is still recommended")
+		}
+	}
+}
+
+// A cache that the settings name is the only one that the helper looks at, even
+// if it is one of a collection.
+func TestLoginIntoTheCacheOfTheSettings(t *testing.T) {
+	w := newWorld(t, proxytest.SquidConfig{})
+	cache := "DIR::" + t.TempDir() + "/tktone"
+	h := start(t, setup{world: w, cache: fileCache(t), file: "[kerberos]\ncache = \"" + cache + "\"\n", args: w.upstream("localhost")})
+	if out, code := h.typed(w.kdc.Password, "login", "--password-stdin", "alice"); code != 0 || !strings.Contains(out, cache) {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	h.want("200", "", w.url("web.world.test"))
+	if out, code := h.typed("", "logout"); code != 0 || !strings.Contains(out, cache) {
+		t.Errorf("logout: exit code %d: %s", code, out)
+	}
+	h.want("502", "no_ticket", w.url("web.world.test"))
 }
 
 // While a sign-in is under way, the password is in no argument, no variable

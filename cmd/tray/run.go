@@ -62,39 +62,52 @@ func (c *cli) cmdRun(ctx context.Context) *cobra.Command {
 }
 
 func (c *cli) runProxy(ctx context.Context, flags runFlags) error {
-	log, err := c.logger()
+	a, err := c.openApp(flags)
 	if err != nil {
 		return err
+	}
+	return a.run(ctx)
+}
+
+// alreadyRunning is what a second start says.
+func alreadyRunning() error {
+	return failf(0, "See: kerbpass status", "Kerbpass is already running for this user.")
+}
+
+// openApp builds the app for run and for the desktop.
+func (c *cli) openApp(flags runFlags) (*app, error) {
+	log, err := c.logger()
+	if err != nil {
+		return nil, err
 	}
 	store, err := c.store(flags.values, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := flagProblem(store.Snapshot()); err != nil {
-		return err
+		return nil, err
 	}
 	path, err := control.Path(c.lookupEnv)
 	if err != nil {
-		return failf(exitFailed, "Set XDG_RUNTIME_DIR to a folder of your own.", "No place for the control channel: %v.", err)
-	}
-	l, err := control.Listen(path)
-	if errors.Is(err, control.ErrRunning) {
-		return failf(0, "See: kerbpass status", "Kerbpass is already running for this user.")
-	}
-	if err != nil {
-		return failf(exitFailed, "Check the folder named, or set XDG_RUNTIME_DIR to a folder of your own.", "The control channel cannot be opened: %v.", err)
+		return nil, failf(exitFailed, noChannelHint, "No place for the control channel: %v.", err)
 	}
 	keyring, err := newKeyring()
 	if err != nil {
-		l.Close()
-		return failf(exitFailed, "Start it by its full path.", "This program cannot find itself: %v.", err)
+		return nil, failf(exitFailed, "Start it by its full path.", "This program cannot find itself: %v.", err)
+	}
+	l, err := control.Listen(path)
+	if errors.Is(err, control.ErrRunning) {
+		return nil, alreadyRunning()
+	}
+	if err != nil {
+		return nil, failf(exitFailed, "Check what is named there. "+noChannelHint, "The control channel cannot be opened: %v.", err)
 	}
 	a, err := newApp(appConfig{store: store, log: log, control: l, keyring: keyring})
 	if err != nil {
 		l.Close()
-		return err
+		return nil, err
 	}
-	return a.run(ctx)
+	return a, nil
 }
 
 // flagProblem makes a value on the command line that cannot be used an error:

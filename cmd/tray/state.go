@@ -161,10 +161,15 @@ func (s *state) judgePath(e proxy.Event) {
 		why = &proxy.Error{Cause: e.Cause}
 	}
 	s.mu.Lock()
+	changed := false
 	if !e.Time.Before(s.from) { // a tunnel that ends now says nothing about a failure after it was opened
+		changed = (s.path == nil) != (why == nil) || why != nil && s.path.Cause != why.Cause
 		s.path, s.from = why, e.Time
 	}
 	s.mu.Unlock()
+	if changed {
+		s.app.changed()
+	}
 }
 
 // Authenticated implements [proxy.Observer]. A failure that goes on is logged

@@ -20,6 +20,29 @@ func newLineReader(r io.Reader) *lineReader {
 	return &lineReader{bufio.NewReaderSize(r, longestAnswer)}
 }
 
+// ask returns the next line, or why ctx has ended. The read itself goes on then
+// until the program ends.
+func (l *lineReader) ask(ctx context.Context) ([]byte, error) { return await(ctx, l.next) }
+
+// await returns what read does, or why ctx has ended meanwhile.
+func await(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	type line struct {
+		text []byte
+		err  error
+	}
+	done := make(chan line, 1)
+	go func() {
+		text, err := read()
+		done <- line{text, err}
+	}()
+	select {
+	case l := <-done:
+		return l.text, l.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
 // next returns the next line without its end. The last one needs no end; an
 // input that is over is [io.EOF].
 func (l *lineReader) next() ([]byte, error) {
@@ -62,32 +85,19 @@ func (t *terminal) ask(ctx context.Context, w io.Writer, text string, hidden boo
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
 	fmt.Fprintf(w, "%s: ", text)
-	type line struct {
-		text []byte
-		err  error
+	read := newLineReader(t.in).next
+	if hidden {
+		read = func() ([]byte, error) { return term.ReadPassword(fd) }
 	}
-	read := make(chan line, 1)
-	go func() {
-		var l line
-		if hidden {
-			l.text, l.err = term.ReadPassword(fd)
-		} else {
-			l.text, l.err = newLineReader(t.in).next()
-		}
-		read <- l
-	}()
-	select {
-	case l := <-read:
-		if hidden {
-			fmt.Fprintln(w)
-		}
-		if errors.Is(l.err, io.EOF) {
-			return nil, context.Canceled // Ctrl-D
-		}
-		return l.text, l.err
-	case <-ctx.Done():
+	answer, err := await(ctx, read)
+	if ctx.Err() != nil {
 		term.Restore(fd, before)
-		fmt.Fprintln(w)
-		return nil, context.Cause(ctx)
 	}
+	if hidden || ctx.Err() != nil {
+		fmt.Fprintln(w)
+	}
+	if errors.Is(err, io.EOF) {
+		return nil, context.Canceled // Ctrl-D
+	}
+	return answer, err
 }

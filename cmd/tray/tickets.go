@@ -20,10 +20,12 @@ import (
 // tickets holds the ticket manager in use. Other settings mean another manager;
 // a backend that does not exist means none.
 type tickets struct {
-	log     *slog.Logger
-	changed func()
-	keyring passwords
-	memory  *ticket.Memory // of all managers, one after the other
+	log      *slog.Logger
+	changed  func()
+	reminded func(ticket.Reminder)
+	keyring  passwords
+	memory   *ticket.Memory // of all managers, one after the other
+	unsafe   sync.Map       // principals whose refused password could not be forgotten
 
 	mu   sync.Mutex // guards what follows
 	cfg  *ticketConfig
@@ -32,7 +34,6 @@ type tickets struct {
 	wg   sync.WaitGroup
 
 	cur atomic.Pointer[current]
-	gen atomic.Uint64
 }
 
 // ticketConfig is what the settings say about tickets.
@@ -60,6 +61,7 @@ type current struct {
 	*ticket.Manager
 	backend ticket.Backend
 	err     error
+	number  uint64 // of the managers so far
 }
 
 // clientKeytab is the keytab that MIT's library signs in with by itself.
@@ -73,8 +75,8 @@ type passwords interface {
 	Delete(ctx context.Context, principal string) error
 }
 
-func newTickets(log *slog.Logger, keyring passwords, changed func()) *tickets {
-	return &tickets{log: log, keyring: keyring, changed: changed, memory: ticket.NewMemory()}
+func newTickets(log *slog.Logger, keyring passwords, changed func(), reminded func(ticket.Reminder)) *tickets {
+	return &tickets{log: log, keyring: keyring, changed: changed, reminded: reminded, memory: ticket.NewMemory()}
 }
 
 // use switches to other settings and reports whether that was a change.
@@ -85,18 +87,28 @@ func (t *tickets) use(c ticketConfig) bool {
 		return false
 	}
 	t.cfg = &c
-	mc := ticket.Config{Log: t.log, Memory: t.memory, OnChange: func(ticket.Snapshot) { t.changed() }}
+	mc := ticket.Config{Log: t.log, Memory: t.memory, OnChange: func(ticket.Snapshot) { t.changed() }, OnReminder: t.reminded}
 	if t.keyring != nil {
-		mc.Recall, mc.Rejected = t.keyring.Get, t.forgetPassword
+		mc.Recall, mc.Rejected = t.recall, t.forgetPassword
 	}
 	cur := openTickets(c, mc)
-	t.gen.Add(1)
+	if old := t.cur.Load(); old != nil {
+		cur.number = old.number + 1
+	}
 	t.cur.Store(cur)
 	if t.stop != nil {
 		t.stop()
 	}
 	t.start()
 	return true
+}
+
+// recall fetches a remembered password, unless it is known to be wrong.
+func (t *tickets) recall(ctx context.Context, principal string) (ticket.Secret, error) {
+	if _, wrong := t.unsafe.Load(principal); wrong {
+		return ticket.Secret{}, errors.New("it was refused, and could not be removed from the keyring")
+	}
+	return t.keyring.Get(ctx, principal)
 }
 
 // forgetPassword removes a remembered password that the KDC did not take: used
@@ -106,6 +118,7 @@ func (t *tickets) forgetPassword(principal string, why error) {
 	defer cancel()
 	t.log.Warn("remembered password was refused and is forgotten", "principal", principal, "err", why)
 	if err := t.keyring.Delete(ctx, principal); err != nil {
+		t.unsafe.Store(principal, true)
 		t.log.Error("remembered password cannot be removed from the keyring", "principal", principal, "err", err)
 	}
 }
@@ -195,9 +208,9 @@ func (a *authenticator) Begin(ctx context.Context, up *proxy.Upstream) (proxy.Ex
 func (a *authenticator) Epoch() uint64 {
 	cur := a.tickets.cur.Load()
 	if cur.Manager == nil {
-		return a.tickets.gen.Load() << 32
+		return cur.number << 32
 	}
-	return a.tickets.gen.Load()<<32 + cur.Epoch()
+	return cur.number<<32 + cur.Epoch()
 }
 
 // servicePrincipal is HTTP/ and the upstream's name as configured: no port, no

@@ -199,6 +199,7 @@ type setup struct {
 	args   []string // of run
 	file   string   // settings file
 	level  string   // of the log; debug
+	bare   bool     // without "run": with the desktop
 }
 
 // start runs "kerbpass run" and waits until it listens.
@@ -207,7 +208,11 @@ func start(t *testing.T, s setup) *helper {
 	testenv.Root(t)
 	h := prepare(t, s)
 	level := cmp.Or(s.level, "debug")
-	args := append([]string{"--log-level", level, "run", "--listen", "127.0.0.1:0"}, s.args...)
+	args := []string{"--log-level", level}
+	if !s.bare {
+		args = append(args, "run")
+	}
+	args = append(append(args, "--listen", "127.0.0.1:0"), s.args...)
 	script := "mount --make-rprivate / && mount --bind " + s.world.hosts + " /etc/hosts"
 	for _, lib := range s.hide {
 		script += " && mount --bind /dev/null " + lib

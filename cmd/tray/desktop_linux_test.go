@@ -1,0 +1,144 @@
+//go:build linux
+
+package main_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"kerbpass/internal/proxy/proxytest"
+	"kerbpass/internal/ui/tray/traytest"
+)
+
+// enabled and checked are conditions for [traytest.Item.Wait].
+func enabled(r traytest.Row) bool   { return r.Enabled }
+func checked(r traytest.Row) bool   { return r.Checked }
+func unchecked(r traytest.Row) bool { return !r.Checked }
+func shown(traytest.Row) bool       { return true }
+
+// The bare program on a desktop: what the icon and the menu say follows the
+// ticket, and what is clicked reaches the proxy.
+func TestTray(t *testing.T) {
+	w := newWorld(t, proxytest.SquidConfig{})
+	cache := fileCache(t)
+	w.kdc.Kinit(t, "alice", cache)
+	desktop := traytest.Start(t)
+	h := start(t, setup{world: w, cache: cache, bare: true, args: w.upstream("localhost"),
+		env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "LANG=en_GB.UTF-8"}})
+	web := w.url("web.world.test")
+	icon := desktop.Item()
+
+	icon.Wait("Ticket until ", shown)
+	icon.Wait("Account: alice@"+w.kdc.Realm, shown)
+	icon.Wait("Proxy on "+h.addr, shown)
+	if tip := icon.Tooltip(); !strings.Contains(tip, "Ticket until ") {
+		t.Errorf("tooltip: %q", tip)
+	}
+	valid := icon.Picture()
+	h.want("200", "", web)
+
+	icon.Wait("Kerberos proxy authentication", checked)
+	icon.Click("Kerberos proxy authentication")
+	icon.Wait("Kerberos proxy authentication", unchecked)
+	h.want("502", "kerberos_off", web)
+	off := icon.Picture()
+	icon.Click("Kerberos proxy authentication")
+	icon.Wait("Kerberos proxy authentication", checked)
+	h.want("200", "", web)
+
+	icon.Click("For 15 minutes")
+	icon.Wait("Resume", enabled)
+	h.want("502", "kerberos_off", web)
+	icon.Click("Resume")
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if status, _, _ := h.curl(web); status == "200" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the pause does not end")
+		}
+	}
+
+	before := h.status().Ticket.Start
+	time.Sleep(time.Second) // tickets count in seconds
+	icon.Click("Renew now")
+	for deadline := time.Now().Add(20 * time.Second); h.status().Ticket.Start == before; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not renewed")
+		}
+	}
+
+	icon.Click("Start at login")
+	icon.Wait("Start at login", checked)
+	entry := h.home + "/config/autostart/kerbpass.desktop"
+	if text := readFile(t, entry); !strings.Contains(text, h.bin) {
+		t.Errorf("autostart:\n%s", text)
+	}
+	icon.Click("Start at login")
+	icon.Wait("Start at login", unchecked)
+	if _, err := os.Stat(entry); err == nil {
+		t.Errorf("%s is still there", entry)
+	}
+
+	w.kdc.Run(cache, "", "kdestroy")
+	icon.Wait("No ticket", shown)
+	none := icon.Picture()
+	if none == valid || off == valid || none == off {
+		t.Error("the icon does not tell valid, off and none apart")
+	}
+	w.kdc.Kinit(t, "alice", cache)
+	icon.Wait("Ticket until ", shown)
+	if icon.Picture() != valid {
+		t.Error("the icon is not what it was with a ticket")
+	}
+
+	icon.Click("Quit")
+	select {
+	case err := <-h.done:
+		h.done <- nil
+		if err != nil {
+			t.Errorf("quit: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("Quit does not end it")
+	}
+}
+
+// A reminder comes once, says what to do, and its action does it.
+func TestReminders(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, proxytest.SquidConfig{})
+	cache := fileCache(t)
+	w.kdc.Kinit(t, "brief", cache)
+	desktop := traytest.Start(t)
+	h := start(t, setup{world: w, cache: cache, bare: true, args: w.upstream("localhost"), file: "[kerberos]\nrenew = \"off\"\n",
+		env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "LANG=de_DE.UTF-8"}})
+	icon := desktop.Item()
+	note := desktop.Note() // after the time that others get to sign in
+	if !strings.Contains(note.Title, "abgelaufen") || strings.Contains(note.Title+note.Body, "kerberos.") {
+		t.Errorf("got %+v", note)
+	}
+	icon.Wait("Ticket abgelaufen", shown)
+	if n := strings.Count(h.log.String(), "msg=reminder"); n != 1 {
+		t.Errorf("%d reminders", n)
+	}
+}
+
+// Without a desktop the program says so once and goes on.
+func TestNoDesktop(t *testing.T) {
+	w := newWorld(t, proxytest.SquidConfig{})
+	cache := fileCache(t)
+	w.kdc.Kinit(t, "alice", cache)
+	h := start(t, setup{world: w, cache: cache, bare: true, args: w.upstream("localhost"), env: []string{"DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent"}})
+	h.want("200", "", w.url("web.world.test"))
+	for deadline := time.Now().Add(20 * time.Second); strings.Count(h.log.String(), "no tray can be shown") != 1; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not said once:\n%s", h.log)
+		}
+	}
+	if out, code := h.kerbpass("quit"); code != 0 {
+		t.Errorf("quit: exit code %d: %s", code, out)
+	}
+}

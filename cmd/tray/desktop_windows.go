@@ -1,0 +1,43 @@
+//go:build windows
+
+package main
+
+import (
+	"context"
+	"os/exec"
+	"strings"
+	"time"
+
+	"kerbpass/assets"
+)
+
+const noChannelHint = "Sign in to Windows again, or restart it."
+
+// systemIcon is an ICO with all sizes.
+func systemIcon(state string) []byte { return assets.ICO(state) }
+
+// terminalProgram is not asked for: Windows itself signs in.
+func terminalProgram() []string { return nil }
+
+func signInTerminal() error {
+	return failf(exitFailed, "Lock Windows (Win+L) and unlock it with your password.", "Windows itself gets the ticket.")
+}
+
+// openFile opens a file with the person's own program for it.
+func openFile(path string) error {
+	cmd := exec.Command("rundll32.exe", "url.dll,FileProtocolHandler", path)
+	if err := cmd.Start(); err != nil {
+		return failf(exitFailed, path, "Open the settings file with an editor.")
+	}
+	go cmd.Wait()
+	return nil
+}
+
+// copyText puts text on the clipboard.
+func copyText(text string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "clip.exe")
+	cmd.Stdin = strings.NewReader(text)
+	return cmd.Run()
+}
