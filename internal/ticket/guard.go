@@ -16,6 +16,11 @@ const (
 	overall = 16 // calls that are stuck, or of a principal that has not answered yet
 )
 
+// restarts is how often a question is put anew because the ticket has changed
+// meanwhile. Then a token of the ticket before is good enough: where tickets
+// are renewed faster than tokens are made, there would never be one.
+const restarts = 3
+
 // guard keeps calls that may hang away from callers. For each service
 // principal it is in one of two moods. Cold, when nothing has succeeded yet
 // for the present ticket or the last call failed: one leader asks, the others
@@ -69,8 +74,8 @@ func (g *guard) reset() {
 
 // token returns a token of the caller's own. It returns at once when ctx ends.
 func (g *guard) token(ctx context.Context, spn string) ([]byte, error) {
-	for ctx.Err() == nil {
-		if token, done, err := g.attempt(ctx, spn); done {
+	for tries := 0; ctx.Err() == nil; tries++ {
+		if token, done, err := g.attempt(ctx, spn, tries >= restarts); done {
 			return token, err
 		}
 	}
@@ -78,8 +83,9 @@ func (g *guard) token(ctx context.Context, spn string) ([]byte, error) {
 }
 
 // attempt makes a call of its own or waits for the leader's. It is not done
-// when the caller has to look at the gate again.
-func (g *guard) attempt(ctx context.Context, spn string) (token []byte, done bool, err error) {
+// when the caller has to look at the gate again. An insisting one takes what
+// its own call makes, whatever has changed meanwhile.
+func (g *guard) attempt(ctx context.Context, spn string, insist bool) (token []byte, done bool, err error) {
 	g.mu.Lock()
 	gt := g.gates[spn]
 	if gt == nil {
@@ -107,7 +113,7 @@ func (g *guard) attempt(ctx context.Context, spn string) (token []byte, done boo
 		g.mu.Lock()
 		c := g.start(gt, spn)
 		g.mu.Unlock()
-		return g.finish(ctx, gt, c)
+		return g.finish(ctx, gt, c, insist)
 
 	case gt.leader != nil:
 		c := gt.leader
@@ -126,7 +132,7 @@ func (g *guard) attempt(ctx context.Context, spn string) (token []byte, done boo
 	if err != nil {
 		return nil, true, err
 	}
-	return g.finish(ctx, gt, c)
+	return g.finish(ctx, gt, c, insist)
 }
 
 // lead starts the one call of a cold gate. The caller holds g.mu.
@@ -224,15 +230,22 @@ func (g *guard) settle(gt *gate, c *call, spn string, token []byte, err error) {
 
 // finish waits for the caller's own call and takes its token. Whoever leaves
 // earlier leaves a token behind that nobody will see.
-func (g *guard) finish(ctx context.Context, gt *gate, c *call) (token []byte, done bool, err error) {
+func (g *guard) finish(ctx context.Context, gt *gate, c *call, insist bool) (token []byte, done bool, err error) {
+	discarded := gt.discarded
+	if insist {
+		discarded = nil
+	}
 	select {
 	case <-c.settled:
-	case <-gt.discarded:
+	case <-discarded:
 	case <-ctx.Done():
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	token, c.token = c.token, nil
+	if insist && token != nil {
+		return token, true, nil
+	}
 	select {
 	case <-gt.discarded: // about the ticket before; ask again with the new one
 		clear(token)

@@ -500,9 +500,9 @@ func TestWatchedTicketsAreLeftAlone(t *testing.T) {
 		time.Sleep(time.Hour)
 		epoch := m.Epoch()
 		r.kinit()
-		time.Sleep(1600 * time.Millisecond)
+		time.Sleep(1900 * time.Millisecond)
 		r.do(func() {
-			if r.reads < 2000 || r.reads > 2600 {
+			if r.reads < 1900 || r.reads > 2200 {
 				t.Errorf("%d looks in an hour where nothing tells", r.reads)
 			}
 		})
@@ -528,8 +528,8 @@ func TestForgetStorm(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		r.do(func() {
-			if n := len(r.renewals); n < 10 || n > 13 {
-				t.Errorf("%d attempts in a minute of network changes, want one in 5 s", n)
+			if n := len(r.renewals); n < 10 || n > 16 {
+				t.Errorf("%d attempts in a minute of network changes, want one in 5 s, give or take a fifth", n)
 			}
 		})
 		time.Sleep(20 * time.Minute)

@@ -36,7 +36,7 @@ type Config struct {
 	Backend      Backend       // required
 	Deadline     time.Duration // longest wait for one answer; 6 s
 	Negative     time.Duration // how long a KDC's failure is believed; 10 s
-	Poll         time.Duration // between two looks at tickets that nothing tells about; 1.5 s
+	Poll         time.Duration // between two looks at tickets that nothing tells about; 1.8 s
 	RemindBefore time.Duration // valid turns into expiring; 30 min
 	Log          *slog.Logger  // nil discards
 
@@ -116,7 +116,7 @@ func NewManager(c Config) (*Manager, error) {
 	}{
 		{"deadline", &c.Deadline, 6 * time.Second},
 		{"negative", &c.Negative, 10 * time.Second},
-		{"poll", &c.Poll, 1500 * time.Millisecond},
+		{"poll", &c.Poll, 1800 * time.Millisecond},
 		{"remind before", &c.RemindBefore, 30 * time.Minute},
 	} {
 		if *d.value < 0 {

@@ -543,6 +543,44 @@ func TestStatusOfAHangingBackend(t *testing.T) {
 	})
 }
 
+// Tickets that are renewed faster than tokens are made: there are tokens all
+// the same.
+func TestTokensInAStormOfRenewals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKDC()
+		k.stamped("0")
+		k.delay.Store(int64(100 * time.Millisecond))
+		m := newManager(t, ticket.Config{Backend: k})
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for n := 1; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(40 * time.Millisecond):
+					k.signIn("alice@WORLD.TEST", time.Hour+time.Duration(n)*time.Second)
+					k.stamped(fmt.Sprint(n))
+					m.Epoch()
+				}
+			}
+		}()
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 5 {
+					if _, err := m.Token(t.Context(), spn); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		close(stop)
+		<-stopped
+	})
+}
+
 func TestRepeatedFailureIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKDC()

@@ -97,7 +97,7 @@ type Status struct {
 	Start      time.Time
 	Expires    time.Time // corrected for the KDC's clock offset where the library knows it
 	RenewUntil time.Time // zero unless Renewable
-	Renewable  bool
+	Renewable  bool      // a later end is to be had from the KDC
 }
 
 // Left returns the remaining lifetime at now, never negative.
@@ -127,7 +127,7 @@ type Ticket struct {
 	Server     string // HTTP/proxy.corp.example@CORP.EXAMPLE, krbtgt/CORP.EXAMPLE@CORP.EXAMPLE
 	Start      time.Time
 	Expires    time.Time
-	RenewUntil time.Time // zero unless renewable
+	RenewUntil time.Time // zero unless a later end is to be had
 	Flags      Flags
 	EncType    EncType // of its session key; on Windows of the ticket
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"unicode"
 	"unsafe"
 
 	"kerbpass/internal/ticket"
@@ -261,7 +262,7 @@ const maxText = 1000
 // without the colon of a terminal prompt.
 func tidy(text string) string {
 	text = strings.ToValidUTF8(text[:min(len(text), maxText)], "")
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }), " ")
+	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || !unicode.IsGraphic(r) }), " ")
 	return strings.TrimRight(text, ": ")
 }
 

@@ -131,12 +131,18 @@ func (c *cacheFile) describe(out *ticket.Cache) {
 	}
 }
 
+// canRenew reports that a later end is to be had: a KDC leaves the flag where
+// renew-until is the end itself.
+func (e *cred) canRenew() bool {
+	return e.flags&ticket.FlagRenewable != 0 && e.renew.After(e.end)
+}
+
 func (c *cacheFile) describeTicket(e *cred) ticket.Ticket {
 	t := ticket.Ticket{
 		Server: e.server.String(), Flags: e.flags, EncType: ticket.EncType(e.etype),
 		Start: c.local(e.start), Expires: c.local(e.end),
 	}
-	if e.flags&ticket.FlagRenewable != 0 {
+	if e.canRenew() {
 		t.RenewUntil = c.local(e.renew)
 	}
 	return t

@@ -268,7 +268,7 @@ func (b *Backend) Status(ctx context.Context) (ticket.Status, error) {
 	}
 	t := s.file.describeTicket(s.tgtAt)
 	st.Start, st.Expires, st.RenewUntil = t.Start, t.Expires, t.RenewUntil
-	st.Renewable = t.Flags&ticket.FlagRenewable != 0
+	st.Renewable = !t.RenewUntil.IsZero()
 	return st, nil
 }
 

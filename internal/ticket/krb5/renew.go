@@ -56,8 +56,8 @@ func (s *state) renewable() error {
 	switch {
 	case s.tgtAt.flags&ticket.FlagRenewable == 0:
 		return fmt.Errorf("%w: the KDC gave it without that right", ticket.ErrNotRenewable)
-	case !s.tgtAt.renew.After(s.now()):
-		return fmt.Errorf("%w: it could be until %s", ticket.ErrNotRenewable, s.file.local(s.tgtAt.renew).Format(time.RFC3339))
+	case !s.tgtAt.canRenew():
+		return fmt.Errorf("%w: it lasts until %s and no longer", ticket.ErrNotRenewable, s.file.local(s.tgtAt.renew).Format(time.RFC3339))
 	}
 	return nil
 }
