@@ -88,6 +88,7 @@ func newApp(cfg appConfig) (*app, error) {
 	}
 	a.state = newState(a)
 	a.tickets = newTickets(a.log, cfg.keyring, func() { a.flush("ticket changed"); a.changed() }, a.reminded)
+	a.tickets.refused = a.forgetRemembered
 	if err := a.adopt(snap); err != nil {
 		a.closeListeners()
 		return nil, err
@@ -294,6 +295,18 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 
 // changed tells whoever looks that something may look different now.
 func (a *app) changed() { a.notice.tell() }
+
+// forgetRemembered takes the principal out of the settings, so that the next
+// start does not try the refused password again, whatever the keyring did.
+func (a *app) forgetRemembered(principal string) {
+	store := a.cfg.store
+	if store.Snapshot().KerberosRemember != principal {
+		return
+	}
+	if err := store.Edit(func(e *settings.Edit) error { return e.Set("kerberos.remember", "") }); err != nil {
+		a.log.Error("settings still name a principal whose password was refused", "principal", principal, "err", err)
+	}
+}
 
 func (a *app) reminded(r ticket.Reminder) {
 	if a.onReminder != nil {

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"time"
 
 	"kerbpass/internal/proxy"
 	"kerbpass/internal/settings"
@@ -20,18 +18,17 @@ const maxElsewhere = 16
 // are told of.
 func (r *report) addElsewhere(ctx context.Context, snap *settings.Snapshot) {
 	all := likelyCaches()
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
 	for _, cache := range all[max(0, len(all)-maxElsewhere):] {
 		if cache == r.Ticket.Cache || ticket.Collection(cache) == ticket.Collection(r.Ticket.Cache) {
 			continue
 		}
-		b, err := openBackend(cache, "", slog.New(slog.DiscardHandler))
-		if err != nil {
+		t := openTickets(ticketConfig{cache: cache}, ticket.Config{}).snapshot(ctx)
+		if !alive(t.State) {
 			continue
 		}
-		st, err := b.Status(ctx)
-		if err != nil || st.Left(time.Now()) == 0 {
-			continue
-		}
+		st := t.Status
 		where := "KRB5CCNAME is not set to it here."
 		if snap.KerberosCache != "" {
 			where = "The setting kerberos.cache names another one."

@@ -34,7 +34,7 @@ func (c *cli) cmdLogin(ctx context.Context) *cobra.Command {
 	cmd := c.addJSON(&cobra.Command{
 		Use: "login [PRINCIPAL]", Short: "Sign in with your password and get a new ticket", Args: cobra.MaximumNArgs(1),
 		Long: "Asks for the password in the terminal, gets a ticket from the KDC and stores it where the helper, and every other\n" +
-			"program, finds it. PRINCIPAL is NAME@REALM or NAME; without it, whoever signed in last.",
+			"program, finds it. PRINCIPAL is NAME@REALM or NAME; without it, whoever the ticket belongs to, else your user name.",
 		RunE: func(_ *cobra.Command, args []string) error {
 			who := ""
 			if len(args) == 1 {
@@ -128,6 +128,9 @@ func (c *cli) login(ctx context.Context, who string, stdin, remember bool) error
 		who = s.whoever(ctx)
 	}
 	err = s.SignIn(ctx, ticket.Login{Principal: who, Prompt: p.prompt})
+	if errors.Is(err, ticket.ErrPrincipalUnknown) {
+		return failf(exitFailed, "Give it as NAME@REALM, the realm in capital letters.", "%s does not know %s.", realmOf(err), printable(who))
+	}
 	if err != nil {
 		return loginError(err)
 	}
@@ -173,11 +176,7 @@ func principal(caches []ticket.Cache, who string) (string, error) {
 
 // remember keeps the password that has just worked for who.
 func (c *cli) remember(ctx context.Context, s *signer, who string, password ticket.Secret) error {
-	caches, err := s.backend.Caches(ctx)
-	if err != nil {
-		return loginError(err)
-	}
-	name, err := principal(caches, who)
+	name, err := principal(cachesWithin(ctx, s.backend), who)
 	if err != nil {
 		return err
 	}
@@ -188,7 +187,11 @@ func (c *cli) remember(ctx context.Context, s *signer, who string, password tick
 	if err != nil {
 		return keyringError(err)
 	}
-	return settingsError(s.store.Edit(func(e *settings.Edit) error { return e.Set("kerberos.remember", name) }))
+	err = settingsError(s.store.Edit(func(e *settings.Edit) error { return e.Set("kerberos.remember", name) }))
+	if err != nil {
+		k.Delete(ctx, name) // of no use to a helper that is not told of it
+	}
+	return err
 }
 
 func (c *cli) forget(ctx context.Context, who string) error {
@@ -267,15 +270,9 @@ func loginError(err error) error {
 	if errors.As(err, &exit) {
 		return exit
 	}
-	realm, kdc := "The realm", ""
-	var refusal *ticket.KDCError
-	if errors.As(err, &refusal) {
-		if refusal.Realm != "" {
-			realm = "Realm " + refusal.Realm
-		}
-		if refusal.KDC != "" {
-			kdc = " (KDC " + refusal.KDC + ")"
-		}
+	realm, kdc := realmOf(err), ""
+	if refusal, ok := errors.AsType[*ticket.KDCError](err); ok && refusal.KDC != "" {
+		kdc = " (KDC " + refusal.KDC + ")"
 	}
 	for _, c := range []struct {
 		kind       error
@@ -287,18 +284,39 @@ func loginError(err error) error {
 		{ticket.ErrRevoked, exitFailed, realm + " has locked or disabled this account" + kdc + ".", "Ask your help desk to unlock it."},
 		{ticket.ErrPasswordExpired, exitFailed, realm + " says that the password has expired" + kdc + ".", "Change it: kpasswd, or where you usually do."},
 		{ticket.ErrClockSkew, exitFailed, realm + " says that this computer's clock is wrong" + kdc + ".", "Set the clock; Kerberos allows a difference of five minutes."},
-		{ticket.ErrKDCUnreachable, exitFailed, "No KDC answers: " + err.Error() + ".", "Connect to the company's network or VPN, then try again."},
+		{ticket.ErrKDCUnreachable, exitFailed, "No KDC answers" + because(err) + ".", "Connect to the company's network or VPN, and check the realm's name: it is in capital letters."},
 		{ticket.ErrNotRenewable, exitNoTicket, "The ticket cannot be renewed any more.", "Sign in again: kerbpass login"},
 		{ticket.ErrExpired, exitNoTicket, "The ticket has expired; that cannot be renewed.", "Sign in again: kerbpass login"},
 		{ticket.ErrNoTicket, exitNoTicket, "There is no ticket.", "Sign in: kerbpass login"},
-		{errors.ErrUnsupported, exitFailed, "That is not possible here: " + err.Error() + ".", "Use the system's own way to sign in."},
-		{ticket.ErrCache, exitFailed, "The ticket cache cannot be used: " + err.Error() + ".", "Check KRB5CCNAME and the setting kerberos.cache."},
+		{errors.ErrUnsupported, exitFailed, "That is not possible here: " + printable(err.Error()) + ".", "Use the system's own way to sign in."},
+		{ticket.ErrCache, exitFailed, "The ticket cache cannot be used: " + printable(err.Error()) + ".", "Check KRB5CCNAME and the setting kerberos.cache."},
 	} {
 		if errors.Is(err, c.kind) {
 			return failf(c.code, c.hint, "%s", c.text)
 		}
 	}
-	return failf(exitFailed, "Run it again with --log-level debug to see why.", "It did not work: %v.", err)
+	return failf(exitFailed, "Run it again with --log-level debug to see why.", "It did not work: %s.", printable(err.Error()))
+}
+
+// realmOf names the realm that an error is about.
+func realmOf(err error) string {
+	if refusal, ok := errors.AsType[*ticket.KDCError](err); ok && refusal.Realm != "" {
+		return "Realm " + printable(refusal.Realm)
+	}
+	return "The realm"
+}
+
+// because is the library's reason for a KDC that cannot be asked, in one line.
+func because(err error) string {
+	text := err.Error()
+	if refusal, ok := errors.AsType[*ticket.KDCError](err); ok {
+		text = refusal.Text
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	if text == "" {
+		return ""
+	}
+	return ": " + strings.TrimSuffix(printable(text), ".")
 }
 
 // prompter asks the questions of a sign-in: in the terminal, or line by line
@@ -348,6 +366,9 @@ func (p *prompter) prompt(ctx context.Context, banner string, questions []ticket
 			return answers, err
 		}
 		answers = append(answers, ticket.NewSecret(answer))
+		if q.Kind != ticket.PromptOther && (len(answer) == 0 || slices.Contains(answer, 0)) {
+			return answers, failf(exitFailed, "Type it again.", "The answer to %q is empty, or holds a zero byte.", printable(q.Text))
+		}
 		if p.keep && (q.Kind == ticket.PromptPassword || q.Kind == ticket.PromptNewPassword) {
 			p.password.Wipe()
 			p.password = ticket.NewSecret(append([]byte(nil), answer...))

@@ -16,6 +16,9 @@ import (
 	"kerbpass/internal/ticket"
 )
 
+// listLimit is how long listing the caches may take.
+const listLimit = 6 * time.Second
+
 // report is what "status --json" and GET /v1/status print. Its shape is
 // stable.
 type report struct {
@@ -78,10 +81,13 @@ func entriesReport(list []ticket.Ticket) []entryReport {
 	return all
 }
 
+// alive reports that a ticket can be used, and so be renewed.
+func alive(s ticket.State) bool { return s == ticket.StateValid || s == ticket.StateExpiring }
+
 func ticketReportOf(t ticket.Snapshot) ticketReport {
 	st := t.Status
 	return ticketReport{State: t.State, Principal: st.Principal, Realm: st.Realm, Cache: st.Cache, Start: utc(st.Start), Expires: utc(st.Expires),
-		RenewUntil: utc(st.RenewUntil), Renewable: st.Renewable, Backend: t.Backend}
+		RenewUntil: utc(st.RenewUntil), Renewable: st.Renewable && alive(t.State), Backend: t.Backend}
 }
 
 type proxyReport struct {
@@ -230,6 +236,24 @@ func (r *report) has(c proxy.Cause) bool {
 	return false
 }
 
+// cachesWithin lists the caches, unless that takes too long: reading one may
+// block for ever in the library, as on a network folder that is away.
+func cachesWithin(ctx context.Context, b ticket.Backend) []ticket.Cache {
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
+	listed := make(chan []ticket.Cache, 1)
+	go func() {
+		caches, _ := b.Caches(ctx)
+		listed <- caches
+	}()
+	select {
+	case caches := <-listed:
+		return caches
+	case <-ctx.Done():
+		return nil
+	}
+}
+
 // baseReport is what can be said without a running proxy.
 func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, config string) report {
 	t := cur.snapshot(ctx)
@@ -255,7 +279,7 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 		if r.Ticket.Renewal.Next = utc(plan.RenewAt); plan.Err != nil {
 			r.Ticket.Renewal.Error = plan.Err.Error()
 		}
-		caches, _ := cur.backend.Caches(ctx)
+		caches := cachesWithin(ctx, cur.backend)
 		for _, c := range caches {
 			cr := cacheReport{Principal: c.Principal, Realm: c.Realm, Cache: c.Name, Expires: utc(c.Expires), Default: c.Default, UsedHere: c.Used,
 				TGTs: entriesReport(c.TGTs), Services: entriesReport(c.Services)}
@@ -287,7 +311,7 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 				detail = fmt.Sprintf("(%v)", t.Err)
 			}
 			r.Problems = append(r.Problems, problem{proxy.CauseKerberosUnavailable, "The Kerberos ticket cannot be read. " + detail,
-				"Check KRB5CCNAME and the setting kerberos.cache, or get a new ticket with kinit."})
+				"Check KRB5CCNAME and the setting kerberos.cache, or get a new ticket: kerbpass login."})
 		}
 	}
 	if r.Proxy.Upstream == "" {
@@ -367,7 +391,7 @@ func (r *report) text(now time.Time) string {
 		case c.Error != "":
 			line("", "unreadable: %s: %s", c.Cache, c.Error)
 		case !c.UsedHere:
-			line("", "also: %s %s%s", c.Principal, until(c.Expires, now), in(c.Cache))
+			line("", "also: %s %s%s%s", c.Principal, until(c.Expires, now), in(c.Cache), ofCloud(c))
 		}
 		for _, s := range c.Services {
 			line("", "  %s %s%s", s.Name, until(s.Expires, now), comma(s.EncType))
@@ -406,6 +430,14 @@ func in(cache string) string {
 		return ""
 	}
 	return ", in " + cache
+}
+
+// ofCloud labels a cache that has nothing but a ticket of Microsoft's cloud.
+func ofCloud(c cacheReport) string {
+	if len(c.TGTs) > 0 && !slices.ContainsFunc(c.TGTs, func(t entryReport) bool { return !t.Cloud }) {
+		return ", a ticket of Microsoft's cloud, of no use at a company's proxy"
+	}
+	return ""
 }
 
 func comma(s string) string {

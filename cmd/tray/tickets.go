@@ -24,8 +24,9 @@ type tickets struct {
 	changed  func()
 	reminded func(ticket.Reminder)
 	keyring  passwords
-	memory   *ticket.Memory // of all managers, one after the other
-	unsafe   sync.Map       // principals whose refused password could not be forgotten
+	refused  func(principal string) // a remembered password was; may be nil
+	memory   *ticket.Memory         // of all managers, one after the other
+	unsafe   sync.Map               // principals whose refused password could not be forgotten
 
 	mu   sync.Mutex // guards what follows
 	cfg  *ticketConfig
@@ -86,6 +87,9 @@ func (t *tickets) use(c ticketConfig) bool {
 	if t.cfg != nil && *t.cfg == c {
 		return false
 	}
+	if t.cfg != nil && t.cfg.remembered != c.remembered {
+		t.unsafe.Delete(c.remembered) // somebody has signed in with it since
+	}
 	t.cfg = &c
 	mc := ticket.Config{Log: t.log, Memory: t.memory, OnChange: func(ticket.Snapshot) { t.changed() }, OnReminder: t.reminded}
 	if t.keyring != nil {
@@ -120,6 +124,9 @@ func (t *tickets) forgetPassword(principal string, why error) {
 	if err := t.keyring.Delete(ctx, principal); err != nil {
 		t.unsafe.Store(principal, true)
 		t.log.Error("remembered password cannot be removed from the keyring", "principal", principal, "err", err)
+	}
+	if t.refused != nil {
+		t.refused(principal)
 	}
 }
 

@@ -107,14 +107,14 @@ var explanations = map[Cause]struct {
 	rfc9209    string
 	text, hint string
 }{
-	CauseNoTicket:               {502, "proxy_configuration_error", "There is no Kerberos ticket, so the corporate proxy cannot be used.", "Sign in: run kinit, or unlock the screen with your password, then try again."},
-	CauseTicketExpired:          {502, "proxy_configuration_error", "The Kerberos ticket has expired, so the corporate proxy cannot be used.", "Get a new one: run kinit, or lock and unlock the screen, then try again."},
+	CauseNoTicket:               {502, "proxy_configuration_error", "There is no Kerberos ticket, so the corporate proxy cannot be used.", "Sign in: run kerbpass login, or lock and unlock the screen with your password, then try again."},
+	CauseTicketExpired:          {502, "proxy_configuration_error", "The Kerberos ticket has expired, so the corporate proxy cannot be used.", "Sign in again: run kerbpass login, or lock and unlock the screen with your password, then try again."},
 	CauseKDCUnreachable:         {502, "proxy_configuration_error", "No Kerberos server (KDC) answered, so no token could be made.", "Check the network or VPN connection to the company, then try again."},
 	CauseSPNUnknown:             {502, "proxy_configuration_error", "The Kerberos server does not know the corporate proxy under its configured name.", "Use the proxy's full host name as upstream, or set kerberos.spn."},
 	CauseClockSkew:              {502, "proxy_configuration_error", "This computer's clock differs too much from the Kerberos server's.", "Set the clock (date, time and time zone), then try again."},
 	CauseNTLM:                   {502, "proxy_configuration_error", "The system offered NTLM instead of Kerberos, which is never sent.", "Use the proxy's full host name as upstream and sign in to the company domain."},
 	CauseNegotiateNotOffered:    {502, "proxy_configuration_error", "The corporate proxy does not offer Negotiate (Kerberos).", "Check that the upstream is the right proxy."},
-	CauseTokenRefused:           {502, "http_request_denied", "The corporate proxy refused the Kerberos token.", "Check the clock and the proxy's name, or get a new ticket with kinit."},
+	CauseTokenRefused:           {502, "http_request_denied", "The corporate proxy refused the Kerberos token.", "Check the clock and the proxy's name, or get a new ticket: kerbpass login."},
 	CauseTokenTooLarge:          {502, "proxy_configuration_error", "The Kerberos token is larger than the corporate proxy accepts.", "Ask the proxy's administrator to raise its header limit."},
 	CauseKerberosOff:            {502, "proxy_configuration_error", "The corporate proxy wants Kerberos, but Kerberos is switched off.", "Switch it on: kerbpass kerberos on."},
 	CauseKerberosUnavailable:    {502, "proxy_configuration_error", "The corporate proxy wants Kerberos, but this system has no usable Kerberos library.", "Install the MIT Kerberos library (libgssapi-krb5-2 or krb5-libs)."},

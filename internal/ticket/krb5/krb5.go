@@ -263,8 +263,8 @@ func (b *Backend) Status(ctx context.Context) (ticket.Status, error) {
 		return ticket.Status{Cache: name}, &ticket.OpError{Op: "status", Subject: name, Err: err}
 	}
 	st := ticket.Status{Cache: name, Principal: s.file.client.String(), Realm: s.file.client.realm}
-	if s.tgtAt == nil {
-		return st, &ticket.OpError{Op: "status", Subject: name, Err: ticket.ErrNoTicket}
+	if err := s.present(); err != nil {
+		return st, &ticket.OpError{Op: "status", Subject: name, Err: err}
 	}
 	t := s.file.describeTicket(s.tgtAt)
 	st.Start, st.Expires, st.RenewUntil = t.Start, t.Expires, t.RenewUntil
@@ -300,11 +300,23 @@ func (b *Backend) token(ctx context.Context, spn string) ([]byte, error) {
 	return newToken(p, s.next())
 }
 
-// usable reports what is wrong with the TGT.
-func (s *state) usable() error {
-	switch now := s.now(); {
+// present reports that there is no TGT to speak of.
+func (s *state) present() error {
+	switch {
 	case s.tgtAt == nil:
 		return fmt.Errorf("%w: no TGT in %s", ticket.ErrNoTicket, s.name)
+	case strings.EqualFold(s.file.client.realm, ticket.CloudRealm):
+		return fmt.Errorf("%w: %s holds one of Microsoft's cloud only", ticket.ErrNoTicket, s.name)
+	}
+	return nil
+}
+
+// usable reports what is wrong with the TGT.
+func (s *state) usable() error {
+	if err := s.present(); err != nil {
+		return err
+	}
+	switch now := s.now(); {
 	case !s.tgtAt.end.After(now):
 		return fmt.Errorf("%w at %s", ticket.ErrExpired, s.file.local(s.tgtAt.end).Format(time.RFC3339))
 	case s.tgtAt.start.After(now.Add(clockSkew)):

@@ -613,3 +613,26 @@ func BenchmarkToken(b *testing.B) {
 		}
 	}
 }
+
+// A ticket of Microsoft's cloud is not taken for the company's, even if it is
+// the only one.
+func TestCloudTicketIsNone(t *testing.T) {
+	kdc := tickettest.StartKDC(t, tickettest.WithRealm(ticket.CloudRealm))
+	for _, cache := range []string{"FILE:" + t.TempDir() + "/cc", "DIR:" + t.TempDir()} {
+		kdc.Kinit(t, "alice", cache)
+		b, err := krb5.New(krb5.Config{Cache: cache, ConfigPath: kdc.Krb5Conf})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, err := b.Status(t.Context()); !errors.Is(err, ticket.ErrNoTicket) {
+			t.Errorf("%s: status %+v, %v", cache, st, err)
+		}
+		if _, err := b.Token(t.Context(), "HTTP/localhost"); !errors.Is(err, ticket.ErrNoTicket) {
+			t.Errorf("%s: token: %v", cache, err)
+		}
+		list, err := b.Caches(t.Context())
+		if err != nil || len(list) != 1 || len(list[0].TGTs) != 1 || !list[0].TGTs[0].Cloud() {
+			t.Errorf("%s: caches %+v, %v", cache, list, err)
+		}
+	}
+}
