@@ -96,7 +96,7 @@ type system interface {
 // New checks cfg. It does not look at the entries yet.
 func New(cfg Config) (*Entry, error) {
 	if !validID(cfg.ID) {
-		return nil, fmt.Errorf("autostart: the id %q is not made of letters, digits, -, _ and .", cfg.ID)
+		return nil, fmt.Errorf("autostart: the id %q is not made of letters, digits, dots, - and _", cfg.ID)
 	}
 	if len(cfg.Command) == 0 || cfg.Command[0] == "" {
 		return nil, errors.New("autostart: the command is missing")

@@ -2,10 +2,6 @@ package autostart
 
 import "strings"
 
-// maxRunValue is how long a command below the Run key may be, in UTF-16 units;
-// Windows does not start a longer one.
-const maxRunValue = 260
-
 // commandLine joins argv so that a Windows program finds it as it was. Every
 // word is quoted: an unquoted path with a space in it starts whatever lies at
 // its first part.

@@ -11,6 +11,10 @@ import (
 	"unsafe"
 )
 
+// maxRunValue is how long a command below the Run key may be, in UTF-16 units;
+// Windows does not start a longer one.
+const maxRunValue = 260
+
 const (
 	runKey      = `Software\Microsoft\Windows\CurrentVersion\Run`
 	approvedKey = `Software\Microsoft\Windows\CurrentVersion\Explorer\StartupApproved\Run`

@@ -15,7 +15,7 @@ type finder struct{}
 func newFinder([]User) *finder { return nil }
 
 func (*finder) process(o owner) (pid int, program string, err error) {
-	return named(o.pid)
+	return named(int(o.key))
 }
 
 func listener(addr netip.AddrPort) (pid int, program string, err error) {

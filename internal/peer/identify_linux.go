@@ -48,7 +48,7 @@ func newFinder(users []User) *finder {
 }
 
 // process returns the process at the other end of a connection.
-func (f *finder) process(o owner) (pid int, program string, err error) { return f.find(o.inode) }
+func (f *finder) process(o owner) (pid int, program string, err error) { return f.find(o.key) }
 
 // find returns the process that has the socket: first where it was seen on the
 // way to another one, then in the processes found lately, then in all, newest

@@ -16,11 +16,11 @@ type finder struct{}
 func newFinder([]User) *finder { return nil }
 
 func (*finder) process(o owner) (pid int, program string, err error) {
-	program, err = programOf(uint32(o.pid))
+	program, err = programOf(uint32(o.key))
 	if err != nil {
 		return 0, "", err
 	}
-	return o.pid, program, nil
+	return int(o.key), program, nil
 }
 
 // programOf returns the name of the file that a process runs.

@@ -41,12 +41,13 @@ func (p pcb) complete() bool { return p.kinds == pcbSocket|pcbAddresses|pcbTCP }
 // parsePCBList returns the sockets of a list. One that ends early or holds a
 // record too short for what we need is an error.
 func parsePCBList(b []byte) (all []pcb, err error) {
-	record, rest, err := nextPCBRecord(b)
+	_, rest, err := nextPCBRecord(b) // how many there are; they say so themselves
 	if err != nil {
 		return nil, err
 	}
 	var p pcb
 	for {
+		var record []byte
 		if record, rest, err = nextPCBRecord(rest); err != nil {
 			return nil, err
 		}

@@ -54,11 +54,11 @@ type Checker struct {
 }
 
 // An owner is what the system tells of the peer's end of a connection: its
-// user, and one of the others to find its process by.
+// user, and what to find its process by: on Linux the socket's inode, which
+// names it in /proc/PID/fd, elsewhere the process id.
 type owner struct {
-	user  User
-	pid   int    // Windows and macOS
-	inode uint64 // Linux: names the socket in /proc/PID/fd
+	user User
+	key  uint64
 }
 
 // New checks c. Close the Checker when done.

@@ -28,7 +28,7 @@ func (table) owner(client, server netip.AddrPort) (owner, error) {
 	if err != nil {
 		return owner{}, err
 	}
-	return owner{user: uidUser(p.uid), pid: p.pid}, nil
+	return owner{user: uidUser(p.uid), key: uint64(p.pid)}, nil
 }
 
 func pcbs() ([]pcb, error) {

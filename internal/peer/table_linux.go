@@ -44,7 +44,7 @@ func (t table) owner(client, server netip.AddrPort) (owner, error) {
 	case isOverflow(s.uid):
 		return owner{}, errOverflow
 	}
-	return owner{user: uidUser(s.uid), inode: s.inode}, nil
+	return owner{user: uidUser(s.uid), key: s.inode}, nil
 }
 
 type netlink struct {

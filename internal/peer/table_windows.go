@@ -65,7 +65,7 @@ func (table) owner(client, server netip.AddrPort) (owner, error) {
 	if again, err := holder(); err != nil || again != pid {
 		return owner{}, errors.Join(ErrNotFound, err)
 	}
-	return owner{user: user, pid: int(pid)}, nil
+	return owner{user: user, key: uint64(pid)}, nil
 }
 
 // inTables returns what find finds in the first table that has it.

@@ -6,8 +6,6 @@ import "context"
 // thread, and Windows may let it hang for a minute.
 type slots chan struct{}
 
-const maxCalls = 32
-
 // await returns what call does, or ctx's error once that ends. The call then
 // goes on alone, keeping its slot, and what it returns is dropped.
 func await[T any](ctx context.Context, free slots, call func() (T, error)) (T, error) {

@@ -10,6 +10,10 @@ import (
 	"unsafe"
 )
 
+// queries in the order in which they are tried: what a Windows does not know,
+// or does not allow, it refuses.
+var queries = []query{queryEx3, queryEx2, queryEx, queryBasic}
+
 // Go loads secur32.dll, by this name, from the system's folder only.
 var (
 	secur32         = syscall.NewLazyDLL("secur32.dll")

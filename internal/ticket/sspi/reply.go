@@ -22,10 +22,6 @@ const (
 	queryEx3   query = 25 // says which TGT is the primary one
 )
 
-// queries in the order in which they are tried: what a Windows does not know,
-// or does not allow, it refuses.
-var queries = []query{queryEx3, queryEx2, queryEx, queryBasic}
-
 // entrySize is the size of one ticket in the reply, with 64-bit pointers.
 var entrySize = map[query]int{queryBasic: 64, queryEx: 96, queryEx2: 104, queryEx3: 128}
 

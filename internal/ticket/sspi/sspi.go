@@ -72,15 +72,15 @@ func checkToken(token []byte) error {
 	var frame asn1.RawValue
 	rest, err := asn1.Unmarshal(token, &frame)
 	if err != nil || len(rest) != 0 || frame.Class != asn1.ClassApplication || frame.Tag != 0 || !frame.IsCompound {
-		return fmt.Errorf("Windows made %d bytes that are not a Kerberos token", len(token))
+		return fmt.Errorf("got %d bytes from Windows that are not a Kerberos token", len(token))
 	}
 	var mechanism asn1.ObjectIdentifier
 	message, err := asn1.Unmarshal(frame.Bytes, &mechanism)
 	if err != nil || !mechanism.Equal(oidKrb5) {
-		return errors.New("Windows made a token of another mechanism than Kerberos")
+		return errors.New("got a token from Windows for another mechanism than Kerberos")
 	}
 	if len(message) < 2 || message[0] != 1 || message[1] != 0 {
-		return errors.New("Windows made a Kerberos token without an AP-REQ")
+		return errors.New("got a Kerberos token from Windows without an AP-REQ")
 	}
 	return nil
 }

@@ -16,6 +16,9 @@ import (
 	"kerbpass/internal/ticket"
 )
 
+// maxCalls may hang in Windows at one time.
+const maxCalls = 32
+
 // Backend uses the tickets of the Windows session that this program runs in.
 // An elevated program is another session, with another cache.
 type Backend struct {
@@ -223,4 +226,11 @@ func (b *Backend) SignOut(ctx context.Context) error {
 		return &ticket.OpError{Op: "sign out", Subject: cacheName, Err: err}
 	}
 	return nil
+}
+
+// tooSmall reports that a token may fit in a larger buffer. Windows documents
+// one code for that and packages use others: Wine's says that the message is
+// incomplete.
+func tooSmall(code uint32) bool {
+	return code == statusTooSmall || code == statusIncomplete || code == statusNoMemory
 }

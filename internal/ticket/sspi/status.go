@@ -34,13 +34,6 @@ const (
 	statusTooSmall   = 0x80090321 // SEC_E_BUFFER_TOO_SMALL
 )
 
-// tooSmall reports that a token may fit in a larger buffer. Windows documents
-// one code for that and packages use others: Wine's says that the message is
-// incomplete.
-func tooSmall(code uint32) bool {
-	return code == statusTooSmall || code == statusIncomplete || code == statusNoMemory
-}
-
 // statuses is what codes mean. The LSA answers with codes of either kind.
 var statuses = map[uint32]struct {
 	kind error
