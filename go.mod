@@ -8,13 +8,16 @@ require (
 	fyne.io/systray v1.12.2 // ui/tray: the icon in the notification area
 	github.com/BurntSushi/toml v1.6.0 // settings: reading the settings file; our own code only edits its text
 	github.com/alexbrainman/sspi v0.0.0-20250919150558-7d374ff0d59e // ticket/sspi: Windows' own Kerberos instead of a library beside it
-	github.com/ebitengine/purego v0.11.3 // ticket/gss: calling the system's Kerberos library instead of cgo
+	github.com/chromedp/cdproto v0.159.0 // ui/web, tests only: what chromedp speaks
+	github.com/chromedp/chromedp v0.23.0 // ui/web, tests only: the settings page in a real browser
+	github.com/ebitengine/purego v0.11.3 // ticket/gss, ui/window: calling the system's Kerberos library and web view instead of cgo
 	github.com/fsnotify/fsnotify v1.10.1 // settings: noticing edits instead of polling
 	github.com/godbus/dbus/v5 v5.2.4 // netwatch, ui/tray, ui/notify: resume from sleep, the tray's bus, notifications
 	github.com/jcmturner/gofork v1.7.6 // ticket/krb5: the ASN.1 that gokrb5's messages are made for
 	github.com/jcmturner/gokrb5/v8 v8.4.4 // ticket/krb5 and demo/realm: Kerberos messages and crypto instead of our own
 	github.com/kardianos/service v1.3.0 // autostart/userservice: the proxy as a user service
 	github.com/spf13/cobra v1.10.2 // cmd/tray: commands, flags and shell completion
+	github.com/wailsapp/go-webview2 v1.0.16 // ui/window: Windows' own web view
 	github.com/zalando/go-keyring v0.2.8 // ticket/keyring: Secret Service, Keychain and Credential Manager
 	golang.org/x/net v0.62.0 // route: UTS 46 host names; above what gokrb5 asks for, for its fixes
 	golang.org/x/sys v0.49.0 // peer: socket diagnosis, TCP tables and peer credentials
@@ -24,13 +27,14 @@ require (
 
 require (
 	github.com/danieljoos/wincred v1.2.3 // indirect
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/hashicorp/go-uuid v1.0.3 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/jchv/go-winloader v0.0.0-20210711035445-715c2860da7e // indirect
 	github.com/jcmturner/aescts/v2 v2.0.0 // indirect
 	github.com/jcmturner/dnsutils/v2 v2.0.0 // indirect
 	github.com/jcmturner/goidentity/v6 v6.0.1 // indirect
 	github.com/jcmturner/rpc/v2 v2.0.3 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
-	github.com/wailsapp/go-webview2 v1.0.16 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 )

@@ -52,8 +52,9 @@ type app struct {
 	quit      context.CancelFunc
 	services  []func(context.Context) error // more to run, of the desktop
 
-	notice     notice                // of changes to what is shown
-	onReminder func(ticket.Reminder) // nil: nobody looks
+	notice     notice                          // of changes to what is shown
+	onReminder func(ticket.Reminder)           // nil: nobody looks
+	openWindow func(ctx context.Context) error // nil: there is no desktop
 
 	adopting sync.Mutex      // held while settings are adopted; guards what follows
 	told     map[string]bool // problems of the settings that were logged

@@ -122,6 +122,21 @@ func checkEntries(entries []string) (good []string, bad *exitError) {
 	return good, bad
 }
 
+// refusals lists the bad entries, each with its reason and what could be meant.
+func refusals(entries []string) (all []refusedEntry) {
+	for _, e := range entries {
+		_, err := route.CheckEntry(e)
+		var why *route.EntryError
+		switch {
+		case errors.As(err, &why):
+			all = append(all, refusedEntry{strings.TrimSpace(e), why.Reason, append([]string{}, why.Suggestion...)})
+		case err != nil:
+			all = append(all, refusedEntry{strings.TrimSpace(e), err.Error(), []string{}})
+		}
+	}
+	return all
+}
+
 func (c *cli) bypass(ctx context.Context) (l bypassList, err error) {
 	err = c.ask(ctx, func(ctx context.Context, cl *control.Client) error { return cl.Get(ctx, "/v1/bypass", nil, &l) })
 	if errors.Is(err, control.ErrNotRunning) {

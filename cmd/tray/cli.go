@@ -79,10 +79,10 @@ func (c *cli) run(ctx context.Context) error {
 	var flags runFlags
 	flags.register(root)
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
-		return c.runDesktop(ctx, flags.given(cmd))
+		return c.runDesktop(ctx, flags.given(cmd), false)
 	}
 	for _, add := range []func(context.Context) *cobra.Command{
-		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdLogin, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdPause, c.cmdResume, c.cmdEnv, c.cmdExec, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdKeyringChild,
+		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdLogin, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdPause, c.cmdResume, c.cmdEnv, c.cmdExec, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdSettings, c.cmdWindowChild, c.cmdKeyringChild,
 	} {
 		root.AddCommand(add(ctx))
 	}
@@ -226,11 +226,16 @@ const callTimeout = 15 * time.Second
 
 // ask calls the helper; [control.ErrNotRunning] passes through.
 func (c *cli) ask(ctx context.Context, f func(ctx context.Context, cl *control.Client) error) error {
+	return c.askWithin(ctx, callTimeout, f)
+}
+
+// askWithin is ask for what takes longer.
+func (c *cli) askWithin(ctx context.Context, limit time.Duration, f func(ctx context.Context, cl *control.Client) error) error {
 	cl, err := c.client()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if c.config != "" {
 		// A file named on the command line must be the one that is meant.

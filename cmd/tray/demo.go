@@ -80,8 +80,20 @@ func (c *cli) demo(ctx context.Context, once bool) (err error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	var d *desktop
+	if !once {
+		if d, err = newDesktop(ctx, c, a); err != nil {
+			a.closeListeners()
+			return err
+		}
+		d.autostart = nil // a demo does not start at login
+		a.services = append(a.services, d.run)
+	}
 	done := make(chan error, 1)
-	go func() { done <- a.run(ctx) }()
+	go func() {
+		done <- a.run(ctx)
+		stop()
+	}()
 
 	s := &script{world: w, app: a, out: c.out, proxy: a.addrs()[0]}
 	failed := s.play(ctx)
@@ -89,6 +101,7 @@ func (c *cli) demo(ctx context.Context, once bool) (err error) {
 		fmt.Fprintf(c.out, "\nStill running. Try it from another terminal; Ctrl-C ends it.\n\n"+
 			"  curl -x http://%[1]s http://%[2]s/        through the corporate proxy, with your ticket\n"+
 			"  curl -x http://%[1]s http://%[3]s/        on the bypass list, direct\n%[4]s", s.proxy, demo.WebHost, demo.GitHost, note)
+		d.runTray(ctx)
 		<-ctx.Done()
 	}
 	stop()
@@ -108,7 +121,7 @@ func (c *cli) demoControl() (net.Listener, string) {
 	if err == nil {
 		var l net.Listener
 		if l, err = control.Listen(path); err == nil {
-			return l, "  kerbpass status\n  kerbpass why http://" + demo.LookAlike + "/\n  kerbpass kerberos off\n"
+			return l, "  kerbpass settings                                the settings window; a tray icon shows the same\n  kerbpass status\n  kerbpass why http://" + demo.LookAlike + "/\n  kerbpass kerberos off\n"
 		}
 	}
 	return nil, "  (kerbpass status and other commands keep talking to your running helper.)\n"

@@ -33,21 +33,23 @@ var confined = map[string]struct {
 	rooms []string
 	why   string
 }{
-	"github.com/spf13/cobra":         {[]string{joiner}, "commands, help and shell completion"},
-	"github.com/BurntSushi/toml":     {[]string{"internal/settings"}, "the settings file, with line and column of errors"},
-	"github.com/fsnotify/fsnotify":   {[]string{"internal/settings"}, "notices that the settings file was changed"},
-	"github.com/ebitengine/purego":   {[]string{"internal/ticket/gss"}, "calls the system's Kerberos library without cgo"},
-	"github.com/jcmturner/gokrb5/v8": {[]string{"internal/ticket/krb5", "internal/demo/realm"}, "Kerberos where the system has no library; the demo's KDC"},
-	"github.com/jcmturner/gofork":    {[]string{"internal/ticket/krb5"}, "the ASN.1 that gokrb5's messages are made for"},
-	"github.com/kardianos/service":   {[]string{"internal/autostart/userservice"}, "the proxy as a service without a desktop"},
-	"github.com/alexbrainman/sspi":   {[]string{"internal/ticket/sspi"}, "tokens by Windows' own Kerberos"},
-	"github.com/zalando/go-keyring":  {[]string{"internal/ticket/keyring"}, "the system's keyring, for a remembered password"},
-	"golang.org/x/term":              {[]string{joiner}, "a password typed without being shown"},
-	"github.com/godbus/dbus/v5":      {[]string{"internal/netwatch", "internal/ui/tray", "internal/ui/tray/traytest", "internal/ui/notify"}, "systemd-logind's word that the machine woke up; the tray's bus; notifications"},
-	"golang.org/x/sys":               {[]string{"internal/peer"}, "netlink, TCP tables and peer credentials"},
-	"golang.org/x/text":              {[]string{"internal/ui"}, "message catalogues, plural forms and language tags"},
-	"fyne.io/systray":                {[]string{"internal/ui/tray"}, "the icon in the notification area"},
-	"golang.org/x/net":               {[]string{"internal/route"}, "IDNA, so that names compare as they are resolved"},
+	"github.com/spf13/cobra":          {[]string{joiner}, "commands, help and shell completion"},
+	"github.com/BurntSushi/toml":      {[]string{"internal/settings"}, "the settings file, with line and column of errors"},
+	"github.com/fsnotify/fsnotify":    {[]string{"internal/settings"}, "notices that the settings file was changed"},
+	"github.com/ebitengine/purego":    {[]string{"internal/ticket/gss", "internal/ui/window"}, "calls the system's Kerberos library, and its web view, without cgo"},
+	"github.com/jcmturner/gokrb5/v8":  {[]string{"internal/ticket/krb5", "internal/demo/realm"}, "Kerberos where the system has no library; the demo's KDC"},
+	"github.com/jcmturner/gofork":     {[]string{"internal/ticket/krb5"}, "the ASN.1 that gokrb5's messages are made for"},
+	"github.com/kardianos/service":    {[]string{"internal/autostart/userservice"}, "the proxy as a service without a desktop"},
+	"github.com/alexbrainman/sspi":    {[]string{"internal/ticket/sspi"}, "tokens by Windows' own Kerberos"},
+	"github.com/zalando/go-keyring":   {[]string{"internal/ticket/keyring"}, "the system's keyring, for a remembered password"},
+	"golang.org/x/term":               {[]string{joiner}, "a password typed without being shown"},
+	"github.com/godbus/dbus/v5":       {[]string{"internal/netwatch", "internal/ui/tray", "internal/ui/tray/traytest", "internal/ui/notify"}, "systemd-logind's word that the machine woke up; the tray's bus; notifications"},
+	"golang.org/x/sys":                {[]string{"internal/peer"}, "netlink, TCP tables and peer credentials"},
+	"golang.org/x/text":               {[]string{"internal/ui"}, "message catalogues, plural forms and language tags"},
+	"github.com/wailsapp/go-webview2": {[]string{"internal/ui/window"}, "Windows' own web view for the settings window"},
+	"github.com/chromedp":             {[]string{"internal/ui/web"}, "the settings page in a real browser; tests only"},
+	"fyne.io/systray":                 {[]string{"internal/ui/tray"}, "the icon in the notification area"},
+	"golang.org/x/net":                {[]string{"internal/route"}, "IDNA, so that names compare as they are resolved"},
 }
 
 // arrows are the imports between rooms that are neither from the joiner nor
@@ -334,7 +336,7 @@ func TestRulesBite(t *testing.T) {
 		{"test to itself and test support", "internal/proxy/a_test.go", pkg("kerbpass/internal/proxy", "kerbpass/internal/testenv",
 			"kerbpass/internal/ticket/tickettest", "kerbpass/internal/proxy/proxytest", "kerbpass/internal/demo/realm", "kerbpass/internal/route"), ""},
 
-		{"module in the wrong room", "internal/ticket/a.go", pkg("github.com/ebitengine/purego"), "only internal/ticket/gss may"},
+		{"module in the wrong room", "internal/ticket/a.go", pkg("github.com/ebitengine/purego"), "only internal/ticket/gss and internal/ui/window may"},
 		{"module in the wrong room's test", "internal/ticket/a_test.go", pkg("golang.org/x/sys/unix"), "only internal/peer may"},
 		{"module in the joiner", "cmd/tray/a.go", pkg("golang.org/x/net/idna"), "only internal/route may"},
 		{"module's sub-package", "internal/proxy/a.go", pkg("github.com/jcmturner/gokrb5/v8/client"), "internal/ticket/krb5 and internal/demo/realm may"},

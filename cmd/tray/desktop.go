@@ -11,11 +11,13 @@ import (
 	"kerbpass/assets"
 	"kerbpass/internal/activity"
 	"kerbpass/internal/autostart"
-	"kerbpass/internal/settings"
+	"kerbpass/internal/peer"
 	"kerbpass/internal/ticket"
 	"kerbpass/internal/ui"
 	"kerbpass/internal/ui/notify"
 	"kerbpass/internal/ui/tray"
+	"kerbpass/internal/ui/web"
+	"kerbpass/internal/ui/window"
 )
 
 const (
@@ -42,6 +44,9 @@ type desktop struct {
 	busy      atomic.Pointer[ui.Busy]
 	jobs      sync.WaitGroup
 	signIns   *signIns
+	own       *peer.Checker // who may see the page: this user alone
+	page      *web.Server
+	window    *window.Window
 }
 
 // newDesktop builds the parts; run shows them.
@@ -64,7 +69,10 @@ func newDesktop(ctx context.Context, c *cli, a *app) (*desktop, error) {
 		return nil, err
 	}
 	d.signIns = &signIns{ctx: ctx, signIn: d.signIn, open: map[string]*conversation{}}
-	a.onReminder = d.remind
+	if err := d.addWindow(); err != nil {
+		return nil, err
+	}
+	a.onReminder, a.openWindow = d.remind, d.openWindow
 	return d, nil
 }
 
@@ -114,7 +122,10 @@ func (d *desktop) run(ctx context.Context) error {
 		d.jobs.Wait()
 		parts.Wait()
 	}()
+	defer d.own.Close()
 	parts.Go(func() { d.notes.Run(ctx) })
+	parts.Go(func() { d.page.Run(ctx) })
+	parts.Go(func() { d.window.Run(ctx) })
 	told, end := d.app.notice.subscribe()
 	defer end()
 	d.show(time.Now())
@@ -146,7 +157,7 @@ func (d *desktop) printer() *ui.Printer {
 func (d *desktop) facts(now time.Time) ui.Facts {
 	a, snap := d.app, d.app.cfg.store.Snapshot()
 	f := ui.Facts{
-		Ticket: ui.TicketUnavailable, Busy: *d.busy.Load(), CanSignIn: terminalProgram() != nil,
+		Ticket: ui.TicketUnavailable, Busy: *d.busy.Load(), CanSignIn: canSignIn,
 		Listening: true, Listen: a.addrs(), Kerberos: snap.KerberosEnabled, Locked: snap.Describe()["kerberos.enabled"].Locked,
 		PausedUntil: a.pausedUntil(), Autostart: d.startsAtLogin(),
 	}
@@ -214,7 +225,7 @@ func (d *desktop) do(command ui.Command, arg string) {
 	case ui.CommandRenew:
 		d.job(ui.Renewing, d.renew)
 	case ui.CommandSignIn:
-		err = signInTerminal()
+		d.jobs.Go(d.offerSignIn)
 	case ui.CommandKerberos:
 		err = setKerberos(store, !store.Snapshot().KerberosEnabled)
 	case ui.CommandPause15:
@@ -229,7 +240,7 @@ func (d *desktop) do(command ui.Command, arg string) {
 		sentence, hint := d.printer().Cause(arg, "")
 		d.tell(sentence, hint)
 	case ui.CommandSettings:
-		err = openSettings(store)
+		d.jobs.Go(d.offerSettings)
 	case ui.CommandAutostart:
 		err = d.switchAutostart()
 	case ui.CommandQuit:
@@ -331,19 +342,35 @@ func (d *desktop) copyProxy() error {
 	return nil
 }
 
-// openSettings opens the settings file in the person's editor, and makes one
-// with a heading if there is none.
-func openSettings(store *settings.Store) error {
-	if err := store.Create(); err != nil {
-		return settingsError(err)
+// offerSettings shows the settings window, or the file where there is none.
+func (d *desktop) offerSettings() {
+	if err := d.windowOrFile(d.ctx); err != nil && d.ctx.Err() == nil {
+		d.fail(err)
 	}
-	return openFile(store.Path())
+}
+
+// offerSignIn shows the settings window, whose first page signs in, or a
+// terminal where there is none.
+func (d *desktop) offerSignIn() {
+	err := d.openWindow(d.ctx)
+	if err == nil || d.ctx.Err() != nil {
+		return
+	}
+	d.app.log.Warn("no settings window, opening a terminal", "err", err)
+	if err := signInTerminal(); err != nil {
+		d.fail(err)
+	}
 }
 
 // runDesktop is the bare "kerbpass": the proxy with tray and notes. The tray
 // has this goroutine, because macOS draws on the main one only.
-func (c *cli) runDesktop(ctx context.Context, flags runFlags) error {
+// With open, its window is shown at once. A second start shows the window of
+// the first.
+func (c *cli) runDesktop(ctx context.Context, flags runFlags, open bool) error {
 	a, err := c.openApp(flags)
+	if errors.Is(err, errAlreadyRunning) && c.askForWindow(ctx) == nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -361,6 +388,9 @@ func (c *cli) runDesktop(ctx context.Context, flags runFlags) error {
 		}
 	}
 	a.services = append(a.services, d.run)
+	if open {
+		d.jobs.Go(d.offerSettings)
+	}
 	ended := make(chan error, 1)
 	go func() {
 		ended <- a.run(ctx)

@@ -15,6 +15,9 @@ import (
 
 const noChannelHint = "Set XDG_RUNTIME_DIR to a folder of your own."
 
+// canSignIn says that this program, and not the system, asks for the password.
+const canSignIn = true
+
 // systemIcon is a PNG, which the panel scales.
 func systemIcon(state string) []byte { return assets.Icon(state, trayPixels) }
 

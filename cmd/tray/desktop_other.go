@@ -14,6 +14,9 @@ import (
 
 const noChannelHint = "Set HOME to a folder of your own."
 
+// canSignIn says that this program, and not the system, asks for the password.
+const canSignIn = true
+
 // systemIcon is a template, which the menu bar colours.
 func systemIcon(state string) []byte { return assets.Template(state, 2) }
 

@@ -16,8 +16,8 @@ const noChannelHint = "Sign in to Windows again, or restart it."
 // systemIcon is an ICO with all sizes.
 func systemIcon(state string) []byte { return assets.ICO(state) }
 
-// terminalProgram is not asked for: Windows itself signs in.
-func terminalProgram() []string { return nil }
+// canSignIn says that this program, and not the system, asks for the password.
+const canSignIn = false
 
 func signInTerminal() error {
 	return failf(exitFailed, "Lock Windows (Win+L) and unlock it with your password.", "Windows itself gets the ticket.")

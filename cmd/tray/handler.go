@@ -14,6 +14,18 @@ type (
 	switchRequest struct {
 		Enabled bool `json:"enabled"`
 	}
+	// bypassRefusal names each entry that can never match, for an editor of the
+	// list.
+	bypassRefusal struct {
+		Error   string         `json:"error"`
+		Hint    string         `json:"hint"`
+		Refused []refusedEntry `json:"refused"`
+	}
+	refusedEntry struct {
+		Entry      string   `json:"entry"`
+		Reason     string   `json:"reason"`
+		Suggestion []string `json:"suggestion"`
+	}
 	bypassRequest struct {
 		Add    []string `json:"add"`
 		Remove []string `json:"remove"`
@@ -44,14 +56,27 @@ func (a *app) handler() http.Handler {
 		}
 	})
 	mux.HandleFunc("POST /v1/pause", a.servePause)
+	mux.HandleFunc("POST /v1/window", func(w http.ResponseWriter, r *http.Request) {
+		err := error(failf(exitFailed, "End it and start the one with the window: kerbpass quit, then kerbpass", "The running helper has no window: it was started by \"kerbpass run\"."))
+		if a.openWindow != nil {
+			err = a.openWindow(r.Context())
+		}
+		writeResult(w, err)
+	})
 	mux.HandleFunc("GET /v1/bypass", func(w http.ResponseWriter, r *http.Request) {
 		control.WriteJSON(w, listBypass(a.cfg.store.Snapshot()))
 	})
 	mux.HandleFunc("POST /v1/bypass", func(w http.ResponseWriter, r *http.Request) {
 		var req bypassRequest
-		if decode(w, r, &req) {
-			writeResult(w, editBypass(a.cfg.store, req))
+		if !decode(w, r, &req) {
+			return
 		}
+		if refused := refusals(req.Add); len(refused) > 0 {
+			_, bad := checkEntries(req.Add)
+			control.WriteStatus(w, http.StatusBadRequest, bypassRefusal{bad.text, bad.hint, refused})
+			return
+		}
+		writeResult(w, editBypass(a.cfg.store, req))
 	})
 	mux.HandleFunc("GET /v1/activity", a.serveActivity)
 	mux.HandleFunc("POST /v1/quit", func(w http.ResponseWriter, r *http.Request) {

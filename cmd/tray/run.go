@@ -69,10 +69,8 @@ func (c *cli) runProxy(ctx context.Context, flags runFlags) error {
 	return a.run(ctx)
 }
 
-// alreadyRunning is what a second start says.
-func alreadyRunning() error {
-	return failf(0, "See: kerbpass status", "Kerbpass is already running for this user.")
-}
+// errAlreadyRunning is what a second start says.
+var errAlreadyRunning = failf(0, "See: kerbpass status", "Kerbpass is already running for this user.")
 
 // openApp builds the app for run and for the desktop.
 func (c *cli) openApp(flags runFlags) (*app, error) {
@@ -97,7 +95,7 @@ func (c *cli) openApp(flags runFlags) (*app, error) {
 	}
 	l, err := control.Listen(path)
 	if errors.Is(err, control.ErrRunning) {
-		return nil, alreadyRunning()
+		return nil, errAlreadyRunning
 	}
 	if err != nil {
 		return nil, failf(exitFailed, "Check what is named there. "+noChannelHint, "The control channel cannot be opened: %v.", err)

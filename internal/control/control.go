@@ -94,6 +94,10 @@ func WriteError(w http.ResponseWriter, status int, message, hint string) {
 	writeJSON(w, status, errorBody{message, hint})
 }
 
+// WriteStatus answers with v and a status of the caller's choice. For an error,
+// v has the fields of [WriteError] among others: "error" and "hint".
+func WriteStatus(w http.ResponseWriter, status int, v any) { writeJSON(w, status, v) }
+
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {

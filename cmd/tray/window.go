@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kerbpass/assets"
+	"kerbpass/internal/control"
+	"kerbpass/internal/peer"
+	"kerbpass/internal/settings"
+	"kerbpass/internal/ui"
+	"kerbpass/internal/ui/web"
+	"kerbpass/internal/ui/window"
+)
+
+const (
+	windowChild = "settings-window"
+	openLimit   = time.Minute // for all ways of opening the window together
+)
+
+// cmdWindowChild is what [window.Window] starts; people have no use for it.
+func (c *cli) cmdWindowChild(context.Context) *cobra.Command {
+	return &cobra.Command{
+		Use: windowChild + " WAY", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := window.Child(c.in, args[0]); err != nil {
+				return failf(window.ExitCode(err), "", "The settings window: %v.", err)
+			}
+			return nil
+		},
+	}
+}
+
+func (c *cli) cmdSettings(ctx context.Context) *cobra.Command {
+	return &cobra.Command{
+		Use: "settings", Short: "Open the settings window", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := c.askForWindow(ctx)
+			if errors.Is(err, control.ErrNotRunning) {
+				return c.runDesktop(ctx, runFlags{}, true)
+			}
+			return err
+		},
+	}
+}
+
+// askForWindow has the running helper open its window.
+func (c *cli) askForWindow(ctx context.Context) error {
+	return c.askWithin(ctx, openLimit+callTimeout, func(ctx context.Context, cl *control.Client) error {
+		return cl.Post(ctx, "/v1/window", struct{}{}, nil)
+	})
+}
+
+// addWindow gives the desktop its settings page and the window that shows it.
+func (d *desktop) addWindow() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if d.own, err = peer.New(peer.Config{Log: d.app.log}); err != nil {
+		return err
+	}
+	d.page, err = web.New(web.Config{
+		API: d.pageAPI(), Peer: d.own.Allowed, Log: d.app.log,
+		Lang:    func() string { return d.printer().Language() },
+		Cause:   func(lang, cause string) (string, string) { return ui.NewPrinter(lang, nil).Cause(cause, "") },
+		Painted: func() { d.window.Painted() },
+	})
+	if err != nil {
+		return err
+	}
+	d.window, err = window.New(window.Config{
+		Command: []string{self, windowChild}, Page: d.page.Open, Icon: assets.App(48), Env: os.Environ(), Log: d.app.log,
+		Preferred: rememberedWay(), Remember: d.rememberWay,
+	})
+	return err
+}
+
+// openWindow shows the settings window, or the file where there can be none.
+func (d *desktop) openWindow(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
+	err := d.window.Open(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, window.ErrNoDisplay):
+		return failf(exitFailed, "The settings are in "+d.app.cfg.store.Path()+".", "There is no desktop to show a window on.")
+	}
+	return failf(exitFailed, "The settings are in "+d.app.cfg.store.Path()+".", "The settings window cannot be shown: %v.", err)
+}
+
+// wayFile holds the way of showing the window that worked last.
+func wayFile() (string, error) {
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "kerbpass", "window"), err
+}
+
+func rememberedWay() string {
+	path, err := wayFile()
+	if err != nil {
+		return ""
+	}
+	text, _ := os.ReadFile(path) // none is as good
+	return strings.TrimSpace(string(text[:min(len(text), 64)]))
+}
+
+func (d *desktop) rememberWay(way string) {
+	path, err := wayFile()
+	if err == nil {
+		err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(way+"\n"), 0o600))
+	}
+	if err != nil {
+		d.app.log.Debug("way of showing the window not remembered", "err", err)
+	}
+}
+
+// settingsFile opens the settings file in the person's editor, and makes one if
+// there is none.
+func settingsFile(store *settings.Store) error {
+	if err := store.Create(); err != nil {
+		return settingsError(err)
+	}
+	return openFile(store.Path())
+}
+
+// windowOrFile is what a click on Settings… does.
+func (d *desktop) windowOrFile(ctx context.Context) error {
+	err := d.openWindow(ctx)
+	if err == nil {
+		return nil
+	}
+	d.app.log.Warn("no settings window, opening the file", "err", err)
+	if fileErr := settingsFile(d.app.cfg.store); fileErr != nil {
+		return fmt.Errorf("%w; %v", err, fileErr)
+	}
+	return nil
+}
