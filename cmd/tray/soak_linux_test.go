@@ -33,6 +33,7 @@ import (
 // it may not hang, vanish or get another's answer. It runs for KERBPASS_SOAK,
 // a duration; without it, for a few seconds.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	length := 8 * time.Second
 	if s := os.Getenv("KERBPASS_SOAK"); s != "" {
 		var err error
