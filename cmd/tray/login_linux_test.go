@@ -8,12 +8,16 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -631,5 +635,64 @@ func TestStatusOfABlockingCache(t *testing.T) {
 	h := prepare(t, setup{world: &world{kdc: tickettest.StartKDC(t)}, cache: "FILE:" + fifo})
 	if r := h.status(); r.Ticket.State != "unavailable" {
 		t.Errorf("got %+v", r.Ticket)
+	}
+}
+
+// While another program renews the ticket again and again, no client notices.
+func TestRenewalsUnderLoad(t *testing.T) {
+	for _, kind := range []string{"FILE", "DIR", "KEYRING", "KCM"} {
+		t.Run(kind, func(t *testing.T) {
+			var opts []tickettest.KDCOption
+			cache := fileCache(t)
+			switch kind {
+			case "DIR":
+				cache = "DIR:" + t.TempDir()
+			case "KEYRING":
+				cache = fmt.Sprintf("KEYRING:user:kerbpass-load-%d", os.Getpid())
+			case "KCM":
+				cache = "KCM:"
+				opts = append(opts, tickettest.WithLibdefaults("kcm_socket = "+tickettest.StartKCM(t)))
+			}
+			w := newWorld(t, proxytest.SquidConfig{}, opts...)
+			t.Cleanup(func() { w.kdc.Run(cache, "", "kdestroy", "-A") })
+			w.kdc.Kinit(t, "alice", cache)
+			h := start(t, setup{world: w, cache: cache, level: "info", args: w.upstream("localhost")})
+			proxy := &url.URL{Scheme: "http", Host: h.addr}
+			client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{Proxy: http.ProxyURL(proxy), DisableKeepAlives: true}}
+
+			end := time.Now().Add(6 * time.Second)
+			var answers, renewals atomic.Int64
+			var all sync.WaitGroup
+			all.Go(func() {
+				for time.Now().Before(end) {
+					if out, err := w.kdc.Run(cache, "", "kinit", "-R"); err == nil {
+						renewals.Add(1)
+					} else {
+						t.Logf("kinit -R: %v %s", err, out) // they get in each other's way at times
+					}
+				}
+			})
+			for range 8 {
+				all.Go(func() {
+					for time.Now().Before(end) {
+						resp, err := client.Get(w.url("web.world.test"))
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						resp.Body.Close()
+						if resp.StatusCode != 200 {
+							t.Errorf("got %s, %s", resp.Status, resp.Header.Get("Proxy-Status"))
+						}
+						answers.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			if renewals.Load() < 3 || answers.Load() < 8 {
+				t.Errorf("%d answers, %d renewals", answers.Load(), renewals.Load())
+			}
+			t.Logf("%d answers during %d renewals", answers.Load(), renewals.Load())
+		})
 	}
 }
