@@ -3,12 +3,16 @@
 package main_test
 
 import (
+	"bufio"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"kerbpass/internal/proxy/proxytest"
+	"kerbpass/internal/testenv"
 	"kerbpass/internal/ui/tray/traytest"
 )
 
@@ -140,5 +144,88 @@ func TestNoDesktop(t *testing.T) {
 	}
 	if out, code := h.kerbpass("quit"); code != 0 {
 		t.Errorf("quit: exit code %d: %s", code, out)
+	}
+}
+
+// screen starts an X server and returns its DISPLAY.
+func screen(t *testing.T) string {
+	t.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	cmd := exec.Command(testenv.Tool(t, "Xvfb"), "-displayfd", "3", "-screen", "0", "1000x700x24", "-nolisten", "tcp")
+	cmd.ExtraFiles = []*os.File{write}
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	number, err := bufio.NewReader(read).ReadString('\n')
+	if err != nil {
+		t.Fatalf("Xvfb: %v", err)
+	}
+	return ":" + strings.TrimSpace(number)
+}
+
+// children counts the helper's window processes.
+func (h *helper) children() (n int) {
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range all {
+		line, _ := os.ReadFile(path)
+		if args := strings.Split(string(line), "\x00"); len(args) > 2 && args[0] == h.bin && args[1] == "settings-window" {
+			n++
+		}
+	}
+	return n
+}
+
+// The settings window opens by command and by a second start, once, and goes
+// with the program.
+func TestSettingsWindow(t *testing.T) {
+	w := newWorld(t, proxytest.SquidConfig{})
+	cache := fileCache(t)
+	w.kdc.Kinit(t, "alice", cache)
+	desktop := traytest.Start(t)
+	h := start(t, setup{world: w, cache: cache, bare: true, args: w.upstream("localhost"),
+		env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "DISPLAY=" + screen(t), "http_proxy=http://127.0.0.1:9"}})
+	for _, args := range [][]string{{"settings"}, {"settings"}, {}} {
+		if out, code := h.kerbpass(args...); code != 0 {
+			t.Fatalf("%q: exit code %d: %s\n%s", args, code, out, h.log)
+		}
+		if n := h.children(); n != 1 {
+			t.Errorf("%q: %d windows", args, n)
+		}
+	}
+	if out, code := h.kerbpass("quit"); code != 0 {
+		t.Errorf("quit: exit code %d: %s", code, out)
+	}
+	select {
+	case err := <-h.done:
+		h.done <- err
+	case <-time.After(30 * time.Second):
+		t.Fatal("quit does not end it")
+	}
+	for deadline := time.Now().Add(20 * time.Second); h.children() > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the window outlives the program")
+		}
+	}
+}
+
+// Without a desktop the window is an error that names the file.
+func TestNoSettingsWindow(t *testing.T) {
+	w := newWorld(t, proxytest.SquidConfig{})
+	for _, bare := range []bool{false, true} {
+		h := start(t, setup{world: w, cache: fileCache(t), bare: bare, args: w.upstream("localhost"), env: []string{"DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent"}})
+		out, code := h.kerbpass("settings")
+		if code != 1 || bare && !strings.Contains(out, h.config()) || !bare && !strings.Contains(out, "kerbpass run") {
+			t.Errorf("bare=%t: exit code %d: %s", bare, code, out)
+		}
 	}
 }
