@@ -47,7 +47,8 @@ var confined = map[string]struct {
 	"golang.org/x/sys":                {[]string{"internal/peer"}, "netlink, TCP tables and peer credentials"},
 	"golang.org/x/text":               {[]string{"internal/ui"}, "message catalogues, plural forms and language tags"},
 	"github.com/wailsapp/go-webview2": {[]string{"internal/ui/window"}, "Windows' own web view for the settings window"},
-	"github.com/chromedp":             {[]string{"internal/ui/web"}, "the settings page in a real browser; tests only"},
+	"github.com/chromedp/cdproto":     {[]string{"internal/ui/web"}, "what chromedp speaks; tests only"},
+	"github.com/chromedp/chromedp":    {[]string{"internal/ui/web"}, "the settings page in a real browser; tests only"},
 	"fyne.io/systray":                 {[]string{"internal/ui/tray"}, "the icon in the notification area"},
 	"golang.org/x/net":                {[]string{"internal/route"}, "IDNA, so that names compare as they are resolved"},
 }
