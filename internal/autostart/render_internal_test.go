@@ -159,7 +159,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Fuzz(func(t *testing.T, program, arg string) {
 		argv := []string{program, arg, "x"}
 		if program == "" || !lawful(program) || !lawful(arg) {
-			t.Skip()
+			return // New refuses it
 		}
 		cfg := Config{ID: "x", Name: "x", Command: argv}
 		if got := parseDesktopEntry(desktopEntry(cfg, shown)).command; !slices.Equal(got, argv) {

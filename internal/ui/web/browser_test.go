@@ -74,8 +74,8 @@ func newHelper() *helper {
 			"problems": []any{},
 		},
 		requests: []object{
-			activity(1, "registry.npmjs.org", "proxy", "ok", "node"), activity(2, "git.corp.example", "direct", "ok", "git"),
-			activity(3, "pypi.org", "proxy", "failed", "pip"), activity(4, "files.pythonhosted.org", "proxy", "ok", "pip"),
+			activity(1, "packages.example.org", "proxy", "ok", "node"), activity(2, "git.corp.example", "direct", "ok", "git"),
+			activity(3, "modules.example.net", "proxy", "failed", "pip"), activity(4, "files.example.net", "proxy", "ok", "pip"),
 		},
 	}
 }
@@ -625,10 +625,10 @@ func TestBypassList(t *testing.T) {
 	p.click("#notice-undo")
 	p.says("bypass-list", "git.corp.example")
 
-	p.says("bypass-recent", "registry.npmjs.org")
-	p.click(`[aria-label="Reach pypi.org directly"]`)
-	p.acted(`POST bypass {"add":["pypi.org"]}`)
-	p.until(`!document.getElementById("bypass-recent").innerText.includes("pypi.org")`)
+	p.says("bypass-recent", "packages.example.org")
+	p.click(`[aria-label="Reach modules.example.net directly"]`)
+	p.acted(`POST bypass {"add":["modules.example.net"]}`)
+	p.until(`!document.getElementById("bypass-recent").innerText.includes("modules.example.net")`)
 
 	p.click("#bypass-many summary")
 	p.do(chromedp.SetValue(chromedp.CSS("#bypass-paste"), "a.example, b.example # ours\n# nothing\nc.example"))
@@ -704,8 +704,8 @@ func TestActivityPage(t *testing.T) {
 	testenv.NoLeaks(t)
 	p := show(t, newHelper())
 	p.click("#tab-activity")
-	p.says("activity-list", "registry.npmjs.org:443")
-	if first := eval[string](p, `document.querySelector("#activity-list .host").textContent`); first != "files.pythonhosted.org:443" {
+	p.says("activity-list", "packages.example.org:443")
+	if first := eval[string](p, `document.querySelector("#activity-list .host").textContent`); first != "files.example.net:443" {
 		t.Errorf("first: got %s, want the latest request", first)
 	}
 	p.set(func() {
@@ -715,14 +715,14 @@ func TestActivityPage(t *testing.T) {
 	})
 	p.says("activity-list", "fresh.example:443")
 
-	p.fill("#activity-filter", "pypi")
+	p.fill("#activity-filter", "modules")
 	p.until(`[...document.querySelectorAll("#activity-list > li")].filter((e) => e.checkVisibility()).length === 1`)
 	p.click("#activity-list > li:not([hidden]) summary")
 	p.says("activity-list", "pip (4003)")
 	p.says("activity-list", "en sentence of token_refused")
-	p.says("activity-list", "No list names pypi.org")
+	p.says("activity-list", "No list names modules.example.net")
 	p.click("#activity-list > li:not([hidden]) button")
-	p.acted(`POST bypass {"add":["pypi.org"]}`)
+	p.acted(`POST bypass {"add":["modules.example.net"]}`)
 	p.fill("#activity-filter", "nothing like it")
 	p.says("activity-empty", "No request fits the filter.")
 }
@@ -802,10 +802,10 @@ func TestKeyboardReachesEverything(t *testing.T) {
 			t.Errorf("%s: Tab leads to %q, want the selected tab alone", name, tab)
 		}
 		if name == "activity" {
-			p.says("activity-list", "pypi.org")
+			p.says("activity-list", "modules.example.net")
 		}
 		if name == "proxy" {
-			p.says("bypass-recent", "pypi.org")
+			p.says("bypass-recent", "modules.example.net")
 		}
 		eval[int](p, `window.reached = new Set(); window.controls = [...document.querySelectorAll("main button, main input, main select, main textarea, main summary")].filter((e) => e.checkVisibility() && !e.disabled); controls.length`)
 		for range eval[int](p, "controls.length") {
@@ -920,7 +920,7 @@ func TestScreenshots(t *testing.T) {
 			p.fill("#try", "gitlab.corp.example")
 			p.says("try-answer", "Through")
 		case "activity":
-			p.says("activity-list", "pypi.org")
+			p.says("activity-list", "modules.example.net")
 			p.click("#activity-list > li:nth-child(2) summary")
 			p.says("activity-list", "No list names")
 		}
