@@ -120,6 +120,7 @@ func (d *desktop) run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	defer func() {
 		d.jobs.Wait()
+		d.signIns.jobs.Wait()
 		parts.Wait()
 	}()
 	defer d.own.Close()

@@ -190,6 +190,7 @@ func ownCause(h http.Header) proxy.Cause {
 type signIns struct {
 	ctx    context.Context
 	signIn func(ctx context.Context, l ticket.Login) error
+	jobs   sync.WaitGroup // those under way
 
 	mu   sync.Mutex // guards open, and what the conversations hold
 	open map[string]*conversation
@@ -243,7 +244,7 @@ func (s *signIns) begin(w http.ResponseWriter, r *http.Request) {
 		writeError(w, failf(exitFailed, "Finish or close the others first.", "Too many sign-ins are under way."))
 		return
 	}
-	go s.run(ctx, id, c, req.Principal)
+	s.jobs.Go(func() { s.run(ctx, id, c, req.Principal) })
 	control.WriteJSON(w, map[string]string{"id": id})
 }
 
@@ -264,6 +265,13 @@ func (s *signIns) run(ctx context.Context, id string, c *conversation, who strin
 			return nil, context.Cause(ctx)
 		}
 	}})
+	select {
+	case late := <-c.answers: // to a question that was given up
+		for _, a := range late {
+			a.Wipe()
+		}
+	default:
+	}
 	s.set(c, func() {
 		c.state, c.questions = "done", nil
 		if err != nil {
