@@ -93,10 +93,10 @@ func TestServeRemembersOne(t *testing.T) {
 func TestServeTellsFailuresApart(t *testing.T) {
 	testenv.NoLeaks(t)
 	for _, tt := range []struct {
-		name    string
-		library error
-		want    error
-		text    string
+		name   string
+		reason error
+		want   error
+		text   string
 	}{
 		{"too large", gokeyring.ErrSetDataTooBig, ErrTooLarge, "too long"},
 		{"not unlocked", errors.New("failed to unlock correct collection '/x'"), ErrLocked, "not unlocked"},
@@ -105,7 +105,7 @@ func TestServeTellsFailuresApart(t *testing.T) {
 		{"endless and not UTF-8", errors.New(strings.Repeat("\xffx", 100_000)), ErrUnavailable, "xxx"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			gokeyring.MockInitWithError(tt.library)
+			gokeyring.MockInitWithError(tt.reason)
 			if err := set(t, "a", "b"); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("set: %.80v, want %v with %q", err, tt.want, tt.text)
 			}
