@@ -122,8 +122,8 @@ func (d *desktop) run(ctx context.Context) error {
 		d.jobs.Wait()
 		d.signIns.jobs.Wait()
 		parts.Wait()
+		d.own.Close() // the page asks it until its end
 	}()
-	defer d.own.Close()
 	parts.Go(func() { d.notes.Run(ctx) })
 	parts.Go(func() { d.page.Run(ctx) })
 	parts.Go(func() { d.window.Run(ctx) })

@@ -220,8 +220,8 @@ while time.time() < end:
 	for deadline := time.Now().Add(120 * time.Second); ; time.Sleep(500 * time.Millisecond) {
 		last := measure(t, h.cmd.Process.Pid)
 		// The runtime keeps the pipes of a few splices until two collections
-		// later, minutes in an idle program; what leaks goes with the requests.
-		if last.files < 100 && last.kib < 80<<10 {
+		// later, minutes in an idle program, so they have a bound of their own.
+		if last.files < 40 && last.pipes < 64 && last.kib < 80<<10 {
 			t.Logf("descriptors %d, threads %d, resident %d KiB (first looked at: %+v)", last.files, last.threads, last.kib, first)
 			break
 		}
@@ -238,7 +238,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-type usage struct{ files, threads, kib int }
+type usage struct{ files, pipes, threads, kib int }
 
 // measure looks at a process from outside.
 func measure(t *testing.T, pid int) (u usage) {
@@ -248,7 +248,13 @@ func measure(t *testing.T, pid int) (u usage) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.files = len(files)
+	for _, f := range files {
+		if to, _ := os.Readlink(filepath.Join(dir, "fd", f.Name())); strings.HasPrefix(to, "pipe:") {
+			u.pipes++
+		} else {
+			u.files++
+		}
+	}
 	status, _ := os.ReadFile(filepath.Join(dir, "status"))
 	for line := range strings.Lines(string(status)) {
 		f := strings.Fields(line)

@@ -1,20 +1,16 @@
-//go:build linux || darwin
+//go:build linux
 
 package control
 
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 )
 
 func TestPath(t *testing.T) {
-	if runtime.GOOS == "darwin" {
-		t.Skip("always the cache folder")
-	}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
