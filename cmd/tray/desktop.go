@@ -30,8 +30,9 @@ const (
 	noteLimit    = 10 * time.Second
 )
 
-// desktop is what the person sees of a running app: the tray, and notes. The
-// app tells it that something has changed and never waits for it.
+// desktop is what the person sees of a running app: the tray, notes, and the
+// settings window. The app tells it that something has changed and never waits
+// for it.
 type desktop struct {
 	ctx       context.Context // of what clicks start
 	app       *app

@@ -83,7 +83,11 @@ func (a *app) pause(d time.Duration) error {
 		a.resume = time.AfterFunc(d, func() { a.endPause() })
 	}
 	a.adopting.Unlock()
-	a.log.Info("kerberos paused", "for", d)
+	if d > 0 {
+		a.log.Info("kerberos paused", "for", d)
+	} else {
+		a.log.Info("pause ended")
+	}
 	return a.adopt(a.cfg.store.Snapshot())
 }
 
