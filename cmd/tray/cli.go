@@ -56,6 +56,7 @@ type cli struct {
 }
 
 func (c *cli) run(ctx context.Context) error {
+	cobra.MousetrapHelpText = "" // a double click in Windows' Explorer is how people start us
 	root := &cobra.Command{
 		Use:           "kerbpass",
 		Short:         "Your Kerberos ticket in view, and every program through the corporate proxy with it",

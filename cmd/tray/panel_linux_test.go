@@ -75,7 +75,7 @@ func TestPanel(t *testing.T) {
 	below := image.Rect(0, 30, 1000, 700)
 	do(t, xdotool, display, "mousemove", strconv.Itoa(icon.X), strconv.Itoa(icon.Y), "click", "3")
 	menu := testenv.See(t, display, "the menu", func(img image.Image) bool { return count(img, below, notBlack) > 40_000 })
-	save(t, "tray", menu, below, panel)
+	save(t, "tray", menu, changed(seen, menu).Union(image.Rect(0, 0, 1, 1)))
 	do(t, xdotool, display, "key", "Down", "Down", "Return") // Renew now, then the switch
 	testenv.See(t, display, "the icon of a switch that is off", func(img image.Image) bool { return count(img, panel, green) < 10 })
 	var st struct{ Proxy struct{ Kerberos bool } }
@@ -95,6 +95,7 @@ func do(t *testing.T, xdotool, display string, args ...string) {
 }
 
 func black(c color.RGBA) bool    { return c.R == 0 && c.G == 0 && c.B == 0 }
+func light(c color.RGBA) bool    { return c.R > 200 && c.G > 200 && c.B > 200 }
 func notBlack(c color.RGBA) bool { return !black(c) }
 func green(c color.RGBA) bool    { return int(c.G) > int(c.R)+40 && int(c.G) > int(c.B)+20 }
 
@@ -121,16 +122,22 @@ func middle(img image.Image, r image.Rectangle, like func(color.RGBA) bool) imag
 	return sum.Div(n)
 }
 
-// save writes the part of img that holds what is not black in r, and of strip
-// what lies above it, if -pictures asks for it.
-func save(t *testing.T, name string, img image.Image, r, strip image.Rectangle) {
+// changed is the smallest rectangle outside which two pictures are the same.
+func changed(before, after image.Image) (box image.Rectangle) {
+	each(after, after.Bounds(), func(color.RGBA) bool { return true }, func(x, y int) {
+		if before.At(x, y) != after.At(x, y) {
+			box = box.Union(image.Rect(x, y, x+1, y+1))
+		}
+	})
+	return box
+}
+
+// save writes a part of img if -pictures asks for it.
+func save(t *testing.T, name string, img image.Image, box image.Rectangle) {
 	t.Helper()
 	if *pictures == "" {
 		return
 	}
-	var box image.Rectangle
-	each(img, r, notBlack, func(x, y int) { box = box.Union(image.Rect(x, y, x+1, y+1)) })
-	box.Min.Y = strip.Min.Y
 	out := image.NewRGBA(image.Rect(0, 0, box.Dx(), box.Dy()))
 	draw.Draw(out, out.Bounds(), img, box.Min, draw.Src)
 	f, err := os.Create(filepath.Join(*pictures, name+".png"))

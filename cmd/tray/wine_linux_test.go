@@ -24,7 +24,7 @@ type windows struct {
 }
 
 // startWindows runs kerbpass.exe and waits until it listens.
-func startWindows(t *testing.T, w *world, cache, file string) *windows {
+func startWindows(t *testing.T, w *world, cache, file, display string) *windows {
 	t.Helper()
 	prefix := testenv.Wine(t)
 	conf := filepath.Join(t.TempDir(), "config.toml")
@@ -34,7 +34,12 @@ func startWindows(t *testing.T, w *world, cache, file string) *windows {
 	win := &windows{prefix: prefix, args: []string{"--config", `Z:` + strings.ReplaceAll(conf, "/", `\`)}}
 	win.helper = &helper{t: t, bin: prefix.GoBuild(t, "."), env: prefix.Env("KRB5_CONFIG="+w.kdc.Krb5Conf, "KRB5CCNAME="+cache)}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := prefix.Command(ctx, win.bin, append(win.args, "--log-level", "debug", "run", "--listen", "127.0.0.1:0")...)
+	args := append(win.args, "--log-level", "debug", "--listen", "127.0.0.1:0")
+	cmd := prefix.Command(ctx, win.bin, append(args, "run")...)
+	if display != "" {
+		win.env = append(win.env, "DISPLAY="+display)
+		cmd = prefix.Command(ctx, "explorer", append([]string{fmt.Sprintf("/desktop=kerbpass-%d,1000x700", os.Getpid()), "Z:" + strings.ReplaceAll(win.bin, "/", `\`)}, args...)...)
+	}
 	win.cmd, win.log, win.done = cmd, &logBuffer{addr: make(chan string, 1)}, make(chan error, 1)
 	cmd.Env, cmd.Stderr, cmd.Stdout = win.env, win.log, win.log
 	if err := cmd.Start(); err != nil {
@@ -99,7 +104,7 @@ func TestWindowsThroughSquid(t *testing.T) {
 	w := newWorld(t, proxytest.SquidConfig{})
 	cache := fileCache(t)
 	w.kdc.Kinit(t, "alice", cache)
-	win := startWindows(t, w, cache, fmt.Sprintf("upstream = [\"http://localhost:%d\"]\n[access]\nsame_user_only = false\n", w.squid.Port))
+	win := startWindows(t, w, cache, fmt.Sprintf("upstream = [\"http://localhost:%d\"]\n[access]\nsame_user_only = false\n", w.squid.Port), "")
 	h := win.helper
 	h.want("200", "", w.url("web.world.test"))
 	h.want("200", "", "-p", w.url("web.world.test"))
@@ -174,7 +179,7 @@ func TestWindowsSameUser(t *testing.T) {
 	w := newWorld(t, proxytest.SquidConfig{})
 	cache := fileCache(t)
 	w.kdc.Kinit(t, "alice", cache)
-	win := startWindows(t, w, cache, fmt.Sprintf("upstream = [\"http://localhost:%d\"]\n", w.squid.Port))
+	win := startWindows(t, w, cache, fmt.Sprintf("upstream = [\"http://localhost:%d\"]\n", w.squid.Port), "")
 	win.want("403", "not_your_user", w.url("web.world.test"))
 	client := win.prefix.GoBuild(t, "./testdata/winclient")
 	if out := win.output(client, "http://"+win.addr, w.url("web.world.test")); strings.TrimSpace(out) != "200 OK" {
