@@ -75,13 +75,16 @@ func splitList(v []byte) (members [][]byte) {
 var ntlmSignature = []byte("NTLMSSP\x00")
 
 // negotiateHeader renders a token as the one header line of RFC 4559 §4.2, or
-// says why it must not be sent.
-func negotiateHeader(scheme string, token []byte) (string, error) {
+// says why it must not be sent. The line is as secret as the token.
+func negotiateHeader(scheme string, token []byte) ([]byte, error) {
 	if bytes.Contains(token[:min(len(token), 256)], ntlmSignature) {
-		return "", fail(CauseNTLM, nil, "The token made for the corporate proxy is an NTLM message. It was not sent.")
+		return nil, fail(CauseNTLM, nil, "The token made for the corporate proxy is an NTLM message. It was not sent.")
 	}
 	if len(token) == 0 {
-		return "", &Error{Cause: CauseInternal, Err: errors.New("empty token")}
+		return nil, &Error{Cause: CauseInternal, Err: errors.New("empty token")}
 	}
-	return "Proxy-Authorization: " + scheme + " " + base64.StdEncoding.EncodeToString(token) + "\r\n", nil
+	const name = "Proxy-Authorization: "
+	line := make([]byte, 0, len(name)+len(scheme)+1+base64.StdEncoding.EncodedLen(len(token))+2)
+	line = append(append(append(line, name...), scheme...), ' ')
+	return append(base64.StdEncoding.AppendEncode(line, token), '\r', '\n'), nil
 }

@@ -9,7 +9,6 @@ import (
 	"html"
 	"net"
 	"os"
-	"strings"
 	"syscall"
 )
 
@@ -229,6 +228,9 @@ func dialError(err error, up *Upstream, host string) *Error {
 }
 
 func isTimeout(err error) bool {
+	if err == nil {
+		return false
+	}
 	var t interface{ Timeout() bool }
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
@@ -245,4 +247,12 @@ func asError(err error) *Error {
 	return &Error{Cause: CauseInternal, Err: err}
 }
 
-func acceptsHTML(accept string) bool { return strings.Contains(strings.ToLower(accept), "text/html") }
+func acceptsHTML(accept []byte) bool {
+	const want = "text/html"
+	for ; len(accept) >= len(want); accept = accept[1:] {
+		if is(accept[:len(want)], want) {
+			return true
+		}
+	}
+	return false
+}

@@ -18,7 +18,7 @@ func (c *session) forward(ctx context.Context, d *Decision, ev *Event) bool {
 	var b *upload
 	if r.body != noBody {
 		b = &upload{bodyReader: bodyReader{rd: &c.rd, kind: r.body, left: r.length}}
-		c.c.SetReadDeadline(noDeadline)
+		c.patience(noDeadline)
 	}
 	u, err := c.roundTrip(ctx, d, b)
 	if d.Upstream != nil {
@@ -72,7 +72,9 @@ func (c *session) relay(u *upConn, b *upload, ev *Event) bool {
 	upClose := resp.close
 	body := bodyReader{rd: &u.rd, kind: resp.body, left: max(0, resp.length)}
 	asChunks := resp.body == chunked && !http10
-	b.disarm(u.Conn)
+	if b != nil {
+		b.disarm(u)
+	}
 
 	c.out = resp.appendHead(c.out[:0], r.method, c.s.cfg.Name, http10, closing)
 	c.wrote = true
@@ -176,7 +178,7 @@ func (c *session) connectTunnel(ctx context.Context, d *Decision, ev *Event) boo
 		ev.Status = c.resp.status
 		return c.relay(u, nil, ev)
 	}
-	u.SetReadDeadline(noDeadline)
+	u.lift()
 	// RFC 9110 §9.3.6: no Content-Length, no Transfer-Encoding; the upstream's
 	// fields concern nobody behind us.
 	if _, err := c.c.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
@@ -190,7 +192,7 @@ func (c *session) connectTunnel(ctx context.Context, d *Decision, ev *Event) boo
 
 // switchProtocols passes a 101 on and then bytes (RFC 9110 §7.8).
 func (c *session) switchProtocols(u *upConn, ev *Event) bool {
-	u.SetReadDeadline(noDeadline)
+	u.lift()
 	c.out = c.resp.appendHead(c.out[:0], c.req.method, c.s.cfg.Name, false, false)
 	if _, err := c.c.Write(c.out); err != nil {
 		u.Close()

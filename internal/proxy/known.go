@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,9 +11,22 @@ import (
 // request goes and what it carries, and bans nothing for long: every success
 // clears what it disproves, and [Server.Forget] clears all.
 type known struct {
+	spares spares
+
+	perRequest atomic.Bool // it wants a token on every request, not once per connection
+	accepts    atomic.Bool // it has accepted a token, so the scheme is known
+
 	mu sync.Mutex // guards what follows
 
-	perRequest bool // it wants a token on every request, not once per connection
+	// Whether it authenticates connections or requests: evidence for the
+	// first, and 407s since that speak for the second.
+	perConn bool
+	strikes int
+
+	deaf bool // it has not answered an Expect in time
+
+	addr  netip.AddrPort // where its name led to
+	until time.Time      // and how long that is believed
 
 	failures int       // connections in a row that could not be made
 	retry    time.Time // until then others go first
@@ -27,16 +42,28 @@ const (
 	maxRefused   = 2               // tokens of one ticket, before no more are offered
 	firstProbe   = 5 * time.Second // then one more is tried, and after twice that the next:
 	lastProbe    = 5 * time.Minute // clocks and proxies get mended
+	addrLife     = 5 * time.Second // a name's address; as long as the resolver believes its hosts file
 	firstBackOff = time.Second
 	maxBackOff   = 30 * time.Second
 )
 
 func (s *Server) about(up *Upstream) *known {
-	if k, ok := s.upstreams.Load(up.URL); ok {
-		return k.(*known)
+	s.upMu.RLock()
+	k := s.upstreams[up.URL]
+	s.upMu.RUnlock()
+	if k != nil {
+		return k
 	}
-	k, _ := s.upstreams.LoadOrStore(up.URL, &known{})
-	return k.(*known)
+	s.upMu.Lock()
+	defer s.upMu.Unlock()
+	if k = s.upstreams[up.URL]; k == nil {
+		if s.upstreams == nil {
+			s.upstreams = map[string]*known{}
+		}
+		k = &known{}
+		s.upstreams[up.URL] = k
+	}
+	return k
 }
 
 // dialled takes note of whether a connection could be made.
@@ -59,16 +86,66 @@ func (k *known) resting(now time.Time) bool {
 }
 
 // challenged takes note of a 407 on a connection that had been accepted before.
-func (k *known) challenged() {
+// The first request without a token tells an upstream that authenticates
+// requests; if it had served the connection without one, or does so to others,
+// this connection's credentials have merely gone stale.
+func (k *known) challenged(served bool) {
+	if served {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.perRequest = true
+	if k.strikes++; !k.perConn || k.strikes >= maxStrikes {
+		k.perRequest.Store(true)
+	}
 }
 
-func (k *known) wantsEach() bool {
+// maxStrikes is how many connections in a row must be challenged at once
+// before an upstream that authenticated connections is believed to have
+// changed its ways.
+const maxStrikes = 2
+
+// servedBare takes note of a request served without a token on an accepted
+// connection.
+func (k *known) servedBare() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.perRequest
+	k.perConn, k.strikes = true, 0
+}
+
+func (k *known) wantsEach() bool { return k.perRequest.Load() }
+
+// heeds reports whether the upstream is worth asking with Expect before a
+// large body is sent, and answered takes note of whether it was.
+func (k *known) heeds() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.deaf
+}
+
+func (k *known) answered(inTime bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.deaf = !inTime
+}
+
+// address is where the upstream's name led to a moment ago.
+func (k *known) address(now time.Time) (netip.AddrPort, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.addr, now.Before(k.until)
+}
+
+func (k *known) learnAddress(a netip.AddrPort, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.addr, k.until = a, now.Add(addrLife)
+}
+
+func (k *known) forgetAddress() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.until = time.Time{}
 }
 
 // mayOffer reports whether a token of the ticket with that epoch may be sent.
@@ -87,6 +164,7 @@ func (k *known) judged(accepted bool, epoch uint64, now time.Time) {
 	}
 	k.epoch = epoch
 	if accepted {
+		k.accepts.Store(true)
 		return
 	}
 	if k.refused++; k.refused >= maxRefused {
@@ -116,6 +194,11 @@ func (s *Server) byHealth(d *Decision) []*Upstream {
 // and closes every idle connection. It is for network changes and for a user
 // who asks for another try.
 func (s *Server) Forget() {
-	s.upstreams.Clear()
 	s.Flush()
+	s.upMu.Lock()
+	defer s.upMu.Unlock()
+	for _, k := range s.upstreams {
+		k.spares.drop(true)
+	}
+	clear(s.upstreams)
 }

@@ -7,7 +7,9 @@
 // What it promises: every request is parsed strictly and decided anew; the
 // host that was decided on is the host that is dialled; a token is made fresh
 // for each upstream connection, sent to that upstream only, and seen by nobody
-// else; a 407 of the upstream never reaches a client, and costs at most two
+// else, and none is ever kept for another connection or sent twice; one made in
+// advance belongs to the spare connection it was made for, is sent within half
+// a minute or wiped, and is made only while there is traffic; a 407 of the upstream never reaches a client, and costs at most two
 // tokens; bodies stream in bounded memory; nothing inside a tunnel is read.
 //
 // What it refuses: guessing at malformed requests, going direct because
@@ -210,6 +212,9 @@ type Config struct {
 	AnswerTimeout time.Duration // a response head; the answer to CONNECT has a fifth of it [10m]
 	PoolIdle      time.Duration // an idle upstream connection [60s]
 	MaxConns      int           // client connections at a time; more get 503 [what the file limit allows]
+	// Spares is how many connections to an upstream may wait ready, each with
+	// a token of its own, while there is traffic; zero: none.
+	Spares int
 }
 
 // Sizes that bound what one peer can make us hold.
@@ -221,7 +226,7 @@ const (
 	maxDrain        = 256 << 10 // of a body nobody wants, read to keep a connection
 	maxAttempts     = 2         // at an upstream, per client request
 	maxLegs         = 5         // per handshake on one connection
-	maxPooled       = 256       // idle upstream connections
+	maxPooled       = 4096      // idle upstream connections, and at most half of MaxConns
 	maxConns        = 32 << 10  // client connections, where nothing else limits them
 )
 
@@ -231,13 +236,21 @@ type Server struct {
 	log  *slog.Logger
 	obs  Observer
 	pool pool
-	// upstreams holds a *known for each upstream, by URL.
-	upstreams sync.Map
+	// dialer opens connections where Config.Dial is nil. Keep-alive waits until
+	// a connection has lived for a moment: it is four system calls.
+	dialer  net.Dialer
+	maxIdle int64
+	now     func() time.Time // for what is made in advance
 
-	mu    sync.Mutex // guards conns, own, closed
-	conns map[net.Conn]struct{}
-	own   []netip.AddrPort
-	done  bool
+	upMu      sync.RWMutex // guards upstreams
+	upstreams map[string]*known
+
+	mu     sync.Mutex        // guards conns, young, keeper, own, done
+	conns  map[net.Conn]bool // true: keep-alive is on
+	young  int               // those where it is not
+	keeper *time.Timer
+	own    []netip.AddrPort
+	done   bool
 
 	open atomic.Int64
 	wg   sync.WaitGroup
@@ -264,10 +277,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Name == "" {
 		cfg.Name = "kerbpass"
 	}
-	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{}).DialContext
-	}
-	s := &Server{cfg: cfg, log: cfg.Log, obs: cfg.Observer, conns: map[net.Conn]struct{}{}}
+	s := &Server{cfg: cfg, log: cfg.Log, obs: cfg.Observer, conns: map[net.Conn]bool{}}
+	s.dialer = net.Dialer{Timeout: cfg.DialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}
+	s.now = time.Now
+	s.maxIdle = int64(max(8, min(maxPooled, cfg.MaxConns/2)))
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -299,6 +312,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		l.Close()
 	}
 	s.pool.close()
+	s.dropSpares()
 	s.closeAll()
 	s.wg.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
@@ -371,10 +385,17 @@ func (s *Server) turnAway(c net.Conn, n int64) {
 
 // Flush closes every idle upstream connection at once. Running requests and
 // tunnels finish on theirs, which are then closed and not pooled (G3).
-func (s *Server) Flush() { s.pool.flush() }
+func (s *Server) Flush() {
+	s.pool.flush()
+	s.dropSpares()
+}
 
 // Open is the number of client connections, tunnels included.
 func (s *Server) Open() int { return int(s.open.Load()) }
+
+// keepAliveAfter is how long a connection may live before keep-alive probes
+// are switched on for it: most end sooner.
+const keepAliveAfter = 15 * time.Second
 
 // track remembers a connection so that Serve can end it.
 func (s *Server) track(c net.Conn) bool {
@@ -383,21 +404,53 @@ func (s *Server) track(c net.Conn) bool {
 	if s.done {
 		return false
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = false
+	if s.young++; s.keeper == nil {
+		s.keeper = time.AfterFunc(keepAliveAfter, s.keepAlive)
+	}
 	return true
 }
 
 func (s *Server) untrack(c net.Conn) {
 	s.mu.Lock()
+	if on, ok := s.conns[c]; ok && !on {
+		s.young--
+	}
 	delete(s.conns, c)
 	s.mu.Unlock()
 	c.Close()
+}
+
+// keepAlive switches keep-alive on for the connections that are open now. It
+// runs again only when there are new ones.
+func (s *Server) keepAlive() {
+	s.mu.Lock()
+	list := make([]net.Conn, 0, s.young)
+	for c, on := range s.conns {
+		if !on {
+			list = append(list, c)
+			s.conns[c] = true
+		}
+	}
+	s.young, s.keeper = 0, nil
+	s.mu.Unlock()
+	for _, c := range list {
+		if t, ok := c.(*tls.Conn); ok {
+			c = t.NetConn()
+		}
+		if t, ok := c.(*net.TCPConn); ok {
+			t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
+		}
+	}
 }
 
 func (s *Server) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done = true
+	if s.keeper != nil {
+		s.keeper.Stop()
+	}
 	for c := range s.conns {
 		c.Close()
 	}

@@ -29,11 +29,13 @@ type request struct {
 	body    framing
 	length  int64
 
-	close   bool // the client wants or needs the connection closed afterwards
-	expect  bool // Expect: 100-continue
-	upgrade bool // Connection: upgrade, with an Upgrade field
-	teTrail bool // TE: trailers
-	nominal [][]byte
+	close  bool // the client wants or needs the connection closed afterwards
+	expect bool // Expect: 100-continue, and it is to be heeded
+	// saysExpect: the field is there.
+	saysExpect bool
+	upgrade    bool // Connection: upgrade, with an Upgrade field
+	teTrail    bool // TE: trailers
+	nominal    [][]byte
 	// connAuth: the client itself sends a connection-bound scheme to the origin.
 	connAuth bool
 	html     bool
@@ -133,13 +135,13 @@ func (r *request) readFields() error {
 			if !is(f.value, "100-continue") {
 				return errors.New("unknown expectation")
 			}
-			r.expect = true
+			r.expect, r.saysExpect = true, true
 		case is(f.name, "te"):
 			eachToken(f.value, func(token []byte) { r.teTrail = r.teTrail || is(token, "trailers") })
 		case is(f.name, "authorization"):
 			r.connAuth = r.connAuth || connectionBound(f.value)
 		case is(f.name, "accept"):
-			r.html = r.html || acceptsHTML(string(f.value))
+			r.html = r.html || acceptsHTML(f.value)
 		case is(f.name, "max-forwards"):
 			if n, err := parseLength(f.value); err == nil && n < 1<<20 {
 				r.maxFwd = int(n)

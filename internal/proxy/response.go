@@ -18,8 +18,8 @@ type response struct {
 	// close: the connection cannot be used after this response.
 	close    bool
 	nominal  [][]byte
-	connAuth bool // challenges with a connection-bound scheme
-	date     time.Time
+	connAuth bool      // challenges with a connection-bound scheme
+	date     time.Time // of a 407
 }
 
 var errResponse = errors.New("malformed response")
@@ -76,7 +76,7 @@ func parseResponse(head []byte, method string, r *response) error {
 			})
 		case is(f.name, "www-authenticate"):
 			r.connAuth = r.connAuth || connectionBound(f.value)
-		case is(f.name, "date"):
+		case r.status == 407 && is(f.name, "date"):
 			r.date, _ = http.ParseTime(string(f.value))
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,6 +46,7 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 		refusals   int  // 407s that no further leg could answer
 		challenged bool // the upstream has asked for credentials
 		repeated   bool // a dead pooled connection has been replaced
+		unasked    bool // somebody on the way cannot bear our Expect
 	)
 	for {
 		if u == nil {
@@ -53,15 +55,21 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 			}
 		}
 		var ex Exchange
-		header, size := "", 0
-		if u.up != nil && d.Kerberos && (challenged || c.s.offers(u, d, b != nil)) {
+		var header []byte
+		size := 0
+		switch {
+		case u.ahead != nil:
+			a := u.ahead
+			u.ahead, ex, header, size = nil, a.ex, a.header, a.size
+		case u.up != nil && d.Kerberos && (challenged || c.s.offers(u, d, b != nil)):
 			if ex, header, size, err = c.token(ctx, u); err != nil {
 				u.Close()
 				return nil, err
 			}
 		}
 		for leg := 1; ; leg++ {
-			err = c.send(u, header, b)
+			err = c.send(u, header, !unasked && c.holds(u, d, b), b)
+			clear(header)
 			if err != nil || u.up == nil || c.resp.status != 407 {
 				break
 			}
@@ -72,7 +80,7 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 				u.Close()
 				return nil, e
 			}
-			if next == "" {
+			if next == nil {
 				break
 			}
 			header = next
@@ -80,6 +88,9 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 		if err != nil {
 			closeExchange(ex)
 			dead := u.reused && !repeated && !c.wrote && c.unanswered && c.req.idempotent() && b.replayable() && !isTimeout(err)
+			if u.spare {
+				c.s.about(u.up).spares.lost(c.s.now())
+			}
 			u.Close()
 			if dead && !errors.Is(err, errClientGone) {
 				repeated, u = true, nil
@@ -87,17 +98,24 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 			}
 			return nil, err
 		}
+		if c.resp.status == 417 && c.asked {
+			// Nothing has been carried out (RFC 9110 §10.1.1).
+			closeExchange(ex)
+			u.Close()
+			unasked, u = true, nil
+			continue
+		}
 		if u.up != nil && c.resp.status == 407 {
 			// Refused, or asked for the first time: another token, on this
 			// connection if it never carried one and is clean (S06), else on a
 			// new one (S07).
-			carried := header != ""
+			carried := header != nil
 			closeExchange(ex)
 			challenged = true
 			refusals++
 			switch {
 			case u.authed && !carried:
-				c.s.about(u.up).challenged()
+				c.s.about(u.up).challenged(u.served)
 			case carried:
 				c.s.about(u.up).judged(false, u.epoch, time.Now())
 				c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: CauseTokenRefused, TokenBytes: size, Date: c.resp.date})
@@ -114,12 +132,13 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 				u.Close()
 				u = nil
 			} else {
+				c.mark = time.Now()
 				u.reused = true // and may have been closed meanwhile (S18)
 			}
 			continue
 		}
 		if u.up != nil {
-			if err := c.accepted(ctx, u, ex, header, size, d); err != nil {
+			if err := c.accepted(ctx, u, ex, size, d); err != nil {
 				c.settle(u, b)
 				u.Close()
 				return nil, err
@@ -143,10 +162,10 @@ func (s *Server) offers(u *upConn, d *Decision, body bool) bool {
 	return !u.authed && (d.Preemptive || body) || s.about(u.up).wantsEach()
 }
 
-// obtain takes a pooled connection or dials. While it waits, a client that
-// goes away ends the wait.
+// obtain takes a pooled connection or a spare one, or dials. While it waits, a
+// client that goes away ends the wait.
 func (c *session) obtain(ctx context.Context, d *Decision, fresh bool) (*upConn, error) {
-	key := poolKey(d)
+	key := keyOf(d)
 	c.undialled = false
 	if p := c.pinned; p != nil {
 		c.pinned = nil
@@ -157,74 +176,112 @@ func (c *session) obtain(ctx context.Context, d *Decision, fresh bool) (*upConn,
 		p.Close()
 	}
 	if !fresh && !c.req.connect {
-		if u := c.s.get(key, d.Kerberos); u != nil {
+		if u := c.s.get(key, d.Kerberos, c.mark); u != nil {
 			return u, nil
 		}
 	}
-	ctx, stop := c.watch(ctx)
+	var k *known
+	if d.Route == RouteProxy {
+		k = c.s.about(d.Upstream)
+		if u := c.spare(ctx, d, k, fresh); u != nil {
+			return u, nil
+		}
+	}
+	wctx, stop := c.watch(ctx)
 	defer stop()
-	u, err := c.s.dial(ctx, d)
-	if err != nil && ctx.Err() != nil {
+	u, err := c.s.dial(wctx, d)
+	if err != nil && wctx.Err() != nil {
 		return nil, errClientGone
 	}
-	if d.Route == RouteProxy {
+	c.mark = time.Now()
+	if k != nil {
 		c.undialled = err != nil
-		c.s.about(d.Upstream).dialled(err == nil, time.Now())
+		k.dialled(err == nil, c.mark)
 	}
 	return u, err
 }
 
-// token starts an exchange and renders its first header line. Only here and in
-// challenge does a token exist outside the Authenticator.
-func (c *session) token(ctx context.Context, u *upConn) (ex Exchange, header string, size int, err error) {
+// spare takes a spare connection and sees to new ones. Only a request that can
+// be sent again gets one: it must not fail because of it.
+func (c *session) spare(ctx context.Context, d *Decision, k *known, fresh bool) *upConn {
+	if c.s.cfg.Spares == 0 || c.s.cfg.Auth == nil {
+		return nil
+	}
+	if !d.Kerberos || !d.Preemptive {
+		k.spares.drop(false)
+		return nil
+	}
+	if fresh || !c.req.idempotent() || c.req.body != noBody {
+		return nil
+	}
+	u := c.s.ask(k, c.s.now())
+	c.s.refill(ctx, d.Upstream, k)
+	if u != nil {
+		u.reused, u.spare = true, true
+	}
+	return u
+}
+
+// token starts an exchange for u and renders its first header line. Only here,
+// in newToken and in challenge does a token exist outside the Authenticator.
+func (c *session) token(ctx context.Context, u *upConn) (ex Exchange, header []byte, size int, err error) {
 	if c.s.cfg.Auth == nil {
-		return nil, "", 0, &Error{Cause: CauseKerberosUnavailable}
+		return nil, nil, 0, &Error{Cause: CauseKerberosUnavailable}
+	}
+	u.epoch = c.s.cfg.Auth.Epoch()
+	if !c.s.about(u.up).mayOffer(u.epoch, c.mark) {
+		return nil, nil, 0, fail(CauseTokenRefused, nil, "%s refused the last tokens of this ticket, so none is sent for a moment.", u.up.URL)
 	}
 	wctx, stop := c.watch(ctx)
 	defer stop()
-	u.epoch = c.s.cfg.Auth.Epoch()
-	if !c.s.about(u.up).mayOffer(u.epoch, time.Now()) {
-		return nil, "", 0, fail(CauseTokenRefused, nil, "%s refused the last tokens of this ticket, so none is sent for a moment.", u.up.URL)
+	if ex, header, size, err = c.s.newToken(wctx, u.up); err != nil {
+		if wctx.Err() != nil && ctx.Err() == nil {
+			return nil, nil, 0, errClientGone
+		}
+		e := asError(err)
+		c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthFailed, Cause: e.Cause})
+		return nil, nil, 0, e
 	}
+	c.mark = time.Now()
+	return ex, header, size, nil
+}
+
+// newToken makes the first token for a new connection to up.
+func (s *Server) newToken(ctx context.Context, up *Upstream) (ex Exchange, header []byte, size int, err error) {
 	var tok []byte
-	if ex, err = c.s.cfg.Auth.Begin(wctx, u.up); err == nil {
-		if tok, err = ex.Next(wctx, nil); err == nil {
-			size = len(tok)
+	if ex, err = s.cfg.Auth.Begin(ctx, up); err == nil {
+		if tok, err = ex.Next(ctx, nil); err == nil {
 			header, err = negotiateHeader(ex.Scheme(), tok)
+			size = len(tok)
 			clear(tok)
 		}
 	}
 	if err != nil {
 		closeExchange(ex)
-		if wctx.Err() != nil && ctx.Err() == nil {
-			return nil, "", 0, errClientGone
-		}
-		e := asError(err)
-		c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthFailed, Cause: e.Cause})
-		return nil, "", 0, e
+		return nil, nil, 0, err
 	}
 	return ex, header, size, nil
 }
 
 // challenge reads a 407. It returns the header line of a further leg on the
-// same connection, or "" when only a new attempt can help.
-func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Decision, size, leg int, b *upload) (string, error) {
+// same connection, or nil when only a new attempt can help.
+func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Decision, size, leg int, b *upload) ([]byte, error) {
 	var ch challenges
 	c.resp.values("proxy-authenticate", ch.add)
 	if !d.Kerberos {
-		return "", fail(CauseKerberosOff, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
+		return nil, fail(CauseKerberosOff, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
 	}
 	if !ch.negotiate {
 		if ex != nil {
 			c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: CauseNegotiateNotOffered, TokenBytes: size, Date: c.resp.date})
 		}
-		return "", fail(CauseNegotiateNotOffered, nil, "%s offers: %s.", u.up.URL, offer(ch.offered))
+		return nil, fail(CauseNegotiateNotOffered, nil, "%s offers: %s.", u.up.URL, offer(ch.offered))
 	}
 	if strings.HasPrefix(string(ch.data), string(ntlmSignature)) {
-		return "", fail(CauseNTLM, nil, "%s answered with an NTLM challenge.", u.up.URL)
+		return nil, fail(CauseNTLM, nil, "%s answered with an NTLM challenge.", u.up.URL)
 	}
 	if ex == nil || ch.data == nil && !ch.bad {
-		return "", nil
+		return nil, nil
 	}
 	// A continuation belongs to this context and this connection (RFC 4559 §5).
 	refusal := func(err error, text string) error {
@@ -236,20 +293,20 @@ func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Deci
 		return e
 	}
 	if ch.bad {
-		return "", refusal(nil, "Its answer is not valid base64.")
+		return nil, refusal(nil, "Its answer is not valid base64.")
 	}
 	tok, err := ex.Next(ctx, ch.data)
 	switch {
 	case err != nil:
-		return "", refusal(err, "It ended the negotiation.")
+		return nil, refusal(err, "It ended the negotiation.")
 	case tok == nil:
-		return "", refusal(nil, "It went on with a negotiation that was complete.")
+		return nil, refusal(nil, "It went on with a negotiation that was complete.")
 	case leg >= maxLegs:
-		return "", refusal(nil, "The negotiation did not end.")
+		return nil, refusal(nil, "The negotiation did not end.")
 	case !b.replayable() || b != nil && !b.finished:
-		return "", &Error{Cause: CauseBodyNotReplayable}
+		return nil, &Error{Cause: CauseBodyNotReplayable}
 	case !u.drain(&c.resp):
-		return "", refusal(nil, "It closed the connection in the middle of the negotiation.")
+		return nil, refusal(nil, "It closed the connection in the middle of the negotiation.")
 	}
 	header, err := negotiateHeader(ex.Scheme(), tok)
 	clear(tok)
@@ -275,9 +332,13 @@ func refused(u *upConn, r *response) *Error {
 
 // accepted takes note of an answer that was no 407, and lets the exchange see
 // what the upstream says about itself (H1, H2).
-func (c *session) accepted(ctx context.Context, u *upConn, ex Exchange, header string, size int, d *Decision) error {
+func (c *session) accepted(ctx context.Context, u *upConn, ex Exchange, size int, d *Decision) error {
 	if ex == nil {
-		if d.Kerberos && !u.authed && !u.reused {
+		switch {
+		case u.authed && !u.served:
+			u.served = true
+			c.s.about(u.up).servedBare()
+		case d.Kerberos && !u.authed && !u.reused:
 			c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthNotChallenged})
 		}
 		return nil
@@ -294,6 +355,9 @@ func (c *session) accepted(ctx context.Context, u *upConn, ex Exchange, header s
 		}
 	}
 	u.authed = true
+	if u.spare {
+		c.s.about(u.up).spares.used()
+	}
 	c.s.about(u.up).judged(true, u.epoch, time.Now())
 	c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthAccepted, TokenBytes: size, Proven: proven})
 	return nil
@@ -301,11 +365,13 @@ func (c *session) accepted(ctx context.Context, u *upConn, ex Exchange, header s
 
 // send writes head and body and reads the head of the answer into c.resp.
 // Informational answers are passed on, an answer that comes early stops
-// nothing: the body goes on in its own goroutine until settle.
-func (c *session) send(u *upConn, header string, b *upload) error {
-	c.out = append(append(append(c.out[:0], c.prefix...), header...), '\r', '\n')
-	c.unanswered = true
+// nothing: the body goes on in its own goroutine until settle. With hold it
+// waits for the upstream's leave.
+func (c *session) send(u *upConn, header []byte, hold bool, b *upload) error {
 	whole := b == nil
+	c.asked = hold && !c.req.saysExpect
+	c.unanswered = true
+	small := 0
 	if b != nil && b.kind == sized && !b.started && !b.lost && int64(len(b.rd.buffered())) >= b.left && b.left <= 16<<10 {
 		// A small body that is here already goes with the head, in one write.
 		body := b.rd.buffered()[:b.left]
@@ -313,17 +379,26 @@ func (c *session) send(u *upConn, header string, b *upload) error {
 		b.rd.r += len(body)
 		b.left, b.ended = 0, true
 	}
-	if b != nil && b.kind == sized && b.ended && !b.lost {
+	if b != nil && b.kind == sized && b.ended && !b.lost && !hold {
+		b.finished, b.sent, whole, small = true, int64(len(b.kept)), true, len(b.kept)
+	}
+	// Room first: a slice that moves would leave the token behind.
+	c.out = slices.Grow(c.out[:0], len(c.prefix)+len(header)+64+small)
+	c.out = append(append(c.out, c.prefix...), header...)
+	if c.asked {
+		c.out = append(c.out, "Expect: 100-continue\r\n"...)
+	}
+	c.out = append(c.out, '\r', '\n')
+	if small > 0 {
 		c.out = append(c.out, b.kept...)
-		b.finished, b.sent, whole = true, int64(len(b.kept)), true
 	}
 	limit := c.s.cfg.AnswerTimeout
 	if c.req.connect {
 		limit /= 5
 	}
-	u.SetWriteDeadline(time.Now().Add(limit))
+	u.within(c.mark, limit)
 	_, err := u.Write(c.out)
-	u.SetWriteDeadline(noDeadline)
+	clear(c.out[len(c.prefix):][:len(header)])
 	if isTimeout(err) {
 		return c.upstreamGone(u, err) // half a head: nothing may follow it
 	}
@@ -333,10 +408,17 @@ func (c *session) send(u *upConn, header string, b *upload) error {
 			return c.upstreamGone(u, err)
 		}
 	}
-	if whole {
-		u.SetReadDeadline(time.Now().Add(limit))
-	} else {
-		u.SetReadDeadline(noDeadline)
+	if hold && err == nil {
+		switch went, err := c.awaitLeave(u); {
+		case err != nil:
+			return err
+		case !went:
+			return nil // the final answer is here; the body stays where it is
+		}
+	}
+	if !whole {
+		u.lift()
+		u.limit.unsure = true
 		b.done, b.answered = make(chan struct{}), false
 		done := b.done
 		go func() {
@@ -351,7 +433,7 @@ func (c *session) send(u *upConn, header string, b *upload) error {
 			}
 		}()
 	}
-	err = c.readHead(u)
+	err = c.readHead(u, false)
 	if err != nil || c.resp.status == 407 && u.up != nil {
 		c.settle(u, b)
 		if b != nil && b.clientErr != nil && !isTimeout(b.clientErr) {
@@ -359,6 +441,43 @@ func (c *session) send(u *upConn, header string, b *upload) error {
 		}
 	}
 	return err
+}
+
+// leaveWait is how long an upstream may take to say that a body may come. One
+// that takes longer is not asked again.
+const leaveWait = 250 * time.Millisecond
+
+// holds reports whether the body is held back until the upstream has said
+// something about the head: more of it than is kept for a repeat may follow,
+// and credentials can have gone stale on any connection. The real head asks,
+// with Expect; never one without a body, which would be carried out.
+func (c *session) holds(u *upConn, d *Decision, b *upload) bool {
+	if b == nil || u.up == nil || !d.Kerberos || b.kind == sized && c.req.length <= maxReplay {
+		return false
+	}
+	return c.s.about(u.up).heeds()
+}
+
+// awaitLeave waits for the answer to an Expect. went is false when a final
+// answer is in c.resp instead.
+func (c *session) awaitLeave(u *upConn) (went bool, err error) {
+	u.SetReadDeadline(time.Now().Add(leaveWait))
+	err = c.readHead(u, true)
+	k := c.s.about(u.up)
+	switch {
+	case err == nil && c.resp.status == 100:
+		k.answered(true)
+		return true, nil
+	case err == nil && c.resp.status == 417:
+		k.answered(false)
+		return false, nil
+	case err == nil:
+		return false, nil
+	case isTimeout(err):
+		k.answered(false)
+		return true, nil
+	}
+	return false, err
 }
 
 // clientError tells a body the client got wrong from a client that went away.
@@ -378,10 +497,10 @@ func (c *session) settle(u *upConn, b *upload) bool {
 	select {
 	case <-b.done:
 	default:
-		c.c.SetReadDeadline(time.Unix(1, 0))
+		c.patience(time.Unix(1, 0))
 		u.SetWriteDeadline(time.Unix(1, 0))
 		<-b.done
-		c.c.SetReadDeadline(noDeadline)
+		c.patience(noDeadline)
 		u.SetWriteDeadline(noDeadline)
 		if isTimeout(b.clientErr) {
 			b.clientErr = nil // ours
@@ -391,8 +510,9 @@ func (c *session) settle(u *upConn, b *upload) bool {
 	return b.finished
 }
 
-// readHead reads heads until a final one is in c.resp.
-func (c *session) readHead(u *upConn) error {
+// readHead reads heads until a final one is in c.resp, or with leave one that
+// lets the body go.
+func (c *session) readHead(u *upConn, leave bool) error {
 	for {
 		head, err := u.rd.head(maxResponseHead)
 		if err != nil {
@@ -409,11 +529,18 @@ func (c *session) readHead(u *upConn) error {
 		if c.resp.status == 101 {
 			return c.upstreamGone(u, errResponse)
 		}
-		if c.req.minor == 1 && !c.req.connect {
+		ours := c.resp.status == 100 && c.asked // the client did not ask for it
+		if ours && !leave {
+			c.s.about(u.up).answered(true) // late, but it did
+		}
+		if !ours && c.req.minor == 1 && !c.req.connect {
 			c.out = c.resp.appendHead(c.out[:0], c.req.method, c.s.cfg.Name, false, false)
 			if _, err := c.c.Write(c.out); err != nil {
 				return errClientGone
 			}
+		}
+		if leave && c.resp.status == 100 {
+			return nil
 		}
 	}
 }

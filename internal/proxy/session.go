@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -18,6 +19,17 @@ type session struct {
 	// local and remote are the addresses of c, IPv4 unmapped.
 	local, remote netip.AddrPort
 	req           request
+	// d and ev belong to the present request; host is that of the last target.
+	d    Decision
+	ev   Event
+	host string
+	// mark is a time in the recent past, so that the clock is read rarely.
+	mark time.Time
+	// quiet is the deadline for reading the client.
+	quiet bound
+	// cancel ends what is done on behalf of a client that has left.
+	watched context.Context
+	cancel  context.CancelFunc
 	// prefix is the head to send on, without credentials; out is scratch.
 	prefix, out []byte
 	resp        response
@@ -28,6 +40,8 @@ type session struct {
 	wrote bool
 	// unanswered: no byte of an answer has come for what was sent last.
 	unanswered bool
+	// asked: an Expect was sent that the client had not asked for.
+	asked bool
 	// undialled: the last attempt got no connection to its upstream.
 	undialled bool
 }
@@ -39,6 +53,9 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	c := &session{s: s, c: conn}
 	c.rd.c = conn
 	defer func() {
+		if c.cancel != nil {
+			c.cancel()
+		}
 		c.rd.r, c.rd.w = 0, 0
 		c.rd.release()
 		if c.pinned != nil {
@@ -46,11 +63,11 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 			c.pinned.Close()
 		}
 	}()
-	local, err1 := netip.ParseAddrPort(conn.LocalAddr().String())
-	remote, err2 := netip.ParseAddrPort(conn.RemoteAddr().String())
+	var err1, err2 error
+	c.local, err1 = addrPort(conn.LocalAddr())
+	c.remote, err2 = addrPort(conn.RemoteAddr())
 	err := errors.Join(err1, err2)
 	if err == nil {
-		c.local, c.remote = unmap(local), unmap(remote)
 		err = s.cfg.Peer.Allowed(c.local, c.remote)
 	}
 	if err != nil {
@@ -60,8 +77,17 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		return
 	}
 	s.obs.Accepted(c.local, c.remote)
+	c.mark = time.Now()
 	for c.next(ctx) {
 	}
+}
+
+func addrPort(a net.Addr) (netip.AddrPort, error) {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return unmap(t.AddrPort()), nil
+	}
+	p, err := netip.ParseAddrPort(a.String())
+	return unmap(p), err
 }
 
 // next serves one request and reports whether another may follow.
@@ -70,29 +96,48 @@ func (c *session) next(ctx context.Context) bool {
 	c.req = request{fields: c.req.fields[:0], nominal: c.req.nominal[:0]}
 	if len(c.rd.buffered()) == 0 {
 		c.rd.release()
-		c.c.SetReadDeadline(time.Now().Add(c.s.cfg.IdleTimeout))
+		if t, ok := c.quiet.extend(c.mark, c.s.cfg.IdleTimeout); ok {
+			c.c.SetReadDeadline(t)
+		}
 		if c.rd.fill() != nil {
 			return false
 		}
 	}
 	if first := c.rd.buffered()[0]; !tchar[first] && first != '\r' {
 		// TLS, SOCKS or noise: it would wait for us as we for its line end.
-		return c.refuse(&Event{Time: time.Now()}, fail(CauseBadRequest, nil, "This is not HTTP. Set the program's proxy to http://, not https:// or socks://."), true)
+		return c.refuse(c.event(time.Now()), fail(CauseBadRequest, nil, "This is not HTTP. Set the program's proxy to http://, not https:// or socks://."), true)
 	}
-	c.c.SetReadDeadline(time.Now().Add(c.s.cfg.HeadTimeout))
+	if !bytes.HasSuffix(c.rd.buffered(), headEnd) {
+		c.patience(time.Now().Add(c.s.cfg.HeadTimeout))
+	}
 	head, err := c.rd.head(maxRequestHead)
 	start := time.Now()
+	c.mark = start
 	if err != nil {
 		switch {
 		case errors.Is(err, errBareLF), errors.Is(err, errHeadTooLarge), errors.Is(err, errStartLine):
-			return c.refuse(&Event{Time: start}, fail(CauseBadRequest, nil, "%s", sentence(err)), true)
+			return c.refuse(c.event(start), fail(CauseBadRequest, nil, "%s", sentence(err)), true)
 		}
 		return false
 	}
 	if err := parseRequest(head, &c.req); err != nil {
-		return c.refuse(&Event{Time: start, Method: c.req.method}, fail(CauseBadRequest, nil, "%s", sentence(err)), true)
+		ev := c.event(start)
+		ev.Method = c.req.method
+		return c.refuse(ev, fail(CauseBadRequest, nil, "%s", sentence(err)), true)
 	}
 	return c.handle(ctx, start)
+}
+
+// event starts the record of a request.
+func (c *session) event(start time.Time) *Event {
+	c.ev = Event{Time: start}
+	return &c.ev
+}
+
+// patience bounds reading the client until t.
+func (c *session) patience(t time.Time) {
+	c.quiet.unsure = true
+	c.c.SetReadDeadline(t)
 }
 
 func sentence(err error) string {
@@ -102,9 +147,14 @@ func sentence(err error) string {
 
 // handle decides the parsed request and carries it out.
 func (c *session) handle(ctx context.Context, start time.Time) bool {
-	r := &c.req
-	ev := &Event{Time: start, Method: r.method}
-	d, err := c.s.cfg.Router.Route(ctx, string(r.target.host), r.target.port)
+	r, d := &c.req, &c.d
+	ev := c.event(start)
+	ev.Method = r.method
+	if string(r.target.host) != c.host {
+		c.host = string(r.target.host)
+	}
+	var err error
+	*d, err = c.s.cfg.Router.Route(ctx, c.host, r.target.port)
 	if err != nil {
 		return c.refuse(ev, fail(CauseBadRequest, err, "The host in the request is not valid: %v.", err), true)
 	}
@@ -132,9 +182,9 @@ func (c *session) handle(ctx context.Context, start time.Time) bool {
 		// §9.3.8).
 		return c.refuse(ev, fail(CausePolicy, nil, "TRACE is not sent through a proxy that is authenticated to."), closing)
 	case r.connect:
-		return c.connectTunnel(ctx, &d, ev)
+		return c.connectTunnel(ctx, d, ev)
 	}
-	return c.forward(ctx, &d, ev)
+	return c.forward(ctx, d, ev)
 }
 
 // answerHere is the final recipient of an OPTIONS or TRACE that may go no
@@ -182,7 +232,8 @@ func (c *session) refuse(ev *Event, e *Error, closing bool) bool {
 }
 
 func (c *session) finish(ev *Event) {
-	ev.Took = time.Since(ev.Time)
+	c.mark = time.Now()
+	ev.Took = c.mark.Sub(ev.Time)
 	ev.Local, ev.Remote = c.local, c.remote
 	c.s.obs.Request(*ev)
 }
@@ -197,7 +248,7 @@ func (c *session) linger() {
 	if closeWrite(c.c) != nil {
 		return
 	}
-	c.c.SetReadDeadline(time.Now().Add(lingerTime))
+	c.patience(time.Now().Add(lingerTime))
 	io.Copy(io.Discard, c.c)
 }
 
@@ -205,9 +256,9 @@ func (c *session) linger() {
 // answer to it stands still. It is for the goroutine that reads the client.
 func (c *session) left() bool {
 	if c.rd.err == nil && len(c.rd.buffered()) < firstBuf {
-		c.c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		c.patience(time.Now().Add(time.Millisecond))
 		err := c.rd.fill()
-		c.c.SetReadDeadline(noDeadline)
+		c.patience(noDeadline)
 		if err != nil && !isTimeout(err) {
 			c.rd.err = err
 		}
@@ -215,32 +266,39 @@ func (c *session) left() bool {
 	return c.rd.err != nil
 }
 
+// watchAfter is how long something may take before the client is looked at
+// meanwhile: most of what could be slow is not.
+const watchAfter = 10 * time.Millisecond
+
 // watch looks out for the client while something slow happens on its behalf:
 // ctx ends when the connection breaks, and for CONNECT also when the client
 // ends its side. (A plain request's client may end its side and still wait.)
 // What arrives meanwhile stays in the buffer. stop must be called before the
 // client is read again.
 func (c *session) watch(ctx context.Context) (_ context.Context, stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	if c.rd.err != nil || len(c.rd.buffered()) > 0 {
-		return ctx, cancel
+	if c.cancel == nil {
+		c.watched, c.cancel = context.WithCancel(ctx)
 	}
-	c.c.SetReadDeadline(noDeadline)
+	if c.rd.err != nil || len(c.rd.buffered()) > 0 {
+		return c.watched, func() {}
+	}
 	done := make(chan struct{})
 	connect := c.req.connect
-	go func() {
+	timer := time.AfterFunc(watchAfter, func() {
 		defer close(done)
 		if err := c.rd.fill(); err != nil && !isTimeout(err) {
 			c.rd.err = err
 			if connect || err != io.EOF {
-				cancel()
+				c.cancel()
 			}
 		}
-	}()
-	return ctx, func() {
-		c.c.SetReadDeadline(time.Unix(1, 0))
+	})
+	return c.watched, func() {
+		if timer.Stop() {
+			return
+		}
+		c.patience(time.Unix(1, 0))
 		<-done
-		c.c.SetReadDeadline(noDeadline)
-		cancel()
+		c.patience(noDeadline)
 	}
 }

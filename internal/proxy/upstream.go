@@ -6,8 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
-	"sync"
+	"syscall"
 	"time"
 )
 
@@ -21,73 +22,167 @@ type upConn struct {
 	s     *Server
 	rd    reader
 	up    *Upstream
-	key   string // of the pool
+	key   placeKey
+	place *place // where it was idle last
 	gen   uint64 // of the pool, when it was dialled
 	epoch uint64 // of the Authenticator, when authed was set
 	// authed: it carried an accepted token, so the upstream takes requests on
-	// it as the user's.
-	authed bool
-	reused bool
-	pinned bool // belongs to one client connection for good
-	since  time.Time
+	// it as the user's. served: it took one without a token since.
+	authed, served bool
+	reused         bool
+	pinned         bool // belongs to one client connection for good
+	spare          bool // was one
+	since          time.Time
+	limit          bound
+	ahead          *advance // a token that waits to be sent on it
+	peek           peeker
+}
+
+// bound remembers a connection's deadline, so that it is moved rarely: each
+// move costs as much as parsing a short head. It is set an eighth too late and
+// left alone for as long as it is no earlier than it has to be.
+type bound struct {
+	until  time.Time // zero: none is set
+	unsure bool      // somebody else has set one
+}
+
+// extend returns the deadline to set for d from now on; ok is false when the
+// present one will do.
+func (b *bound) extend(now time.Time, d time.Duration) (t time.Time, ok bool) {
+	if left := b.until.Sub(now); !b.unsure && !b.until.IsZero() && left >= d && left <= d+d/4 {
+		return t, false
+	}
+	b.until, b.unsure = now.Add(d+d/8), false
+	return b.until, true
+}
+
+// within bounds what comes next on u to about d.
+func (u *upConn) within(now time.Time, d time.Duration) {
+	if t, ok := u.limit.extend(now, d); ok {
+		u.Conn.SetDeadline(t)
+	}
+}
+
+// lift lets what comes next take as long as it will.
+func (u *upConn) lift() {
+	if u.limit.unsure || !u.limit.until.IsZero() {
+		u.limit = bound{}
+		u.Conn.SetDeadline(noDeadline)
+	}
+}
+
+// SetReadDeadline implements net.Conn.
+func (u *upConn) SetReadDeadline(t time.Time) error {
+	u.limit.unsure = true
+	return u.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (u *upConn) SetWriteDeadline(t time.Time) error {
+	u.limit.unsure = true
+	return u.Conn.SetWriteDeadline(t)
 }
 
 func (u *upConn) Close() error {
 	u.s.untrack(u.Conn)
 	u.rd.r, u.rd.w = 0, 0
 	u.rd.release()
+	u.ahead.drop()
+	u.ahead = nil
 	return nil
 }
 
 // dial opens a connection for d. ctx ends it early.
 func (s *Server) dial(ctx context.Context, d *Decision) (*upConn, error) {
-	gen := s.pool.generation()
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.DialTimeout)
-	defer cancel()
-	u := &upConn{s: s, up: d.Upstream, key: poolKey(d), gen: gen}
-	var addrs []string
-	switch {
-	case d.Route == RouteProxy:
-		addrs = []string{d.Upstream.addr()}
-	case d.Loopback && net.ParseIP(d.Host) == nil:
+	if d.Route == RouteProxy {
+		return s.dialUpstream(ctx, d.Upstream)
+	}
+	var addrs [2]string
+	n := 1
+	if d.Loopback && net.ParseIP(d.Host) == nil {
 		// "localhost" is this machine whatever a resolver thinks (RFC 6761
 		// §6.3).
-		addrs = []string{join("127.0.0.1", d.Port), join("::1", d.Port)}
-	default:
-		u.up = nil
-		addrs = []string{join(d.Host, d.Port)}
+		addrs[0], addrs[1], n = join("127.0.0.1", d.Port), join("::1", d.Port), 2
+	} else {
+		addrs[0] = join(d.Host, d.Port)
 	}
-	if d.Route != RouteProxy {
-		u.up = nil
-	}
+	gen := s.pool.gen.Load()
 	var c net.Conn
 	var err error
-	for _, addr := range addrs {
-		if c, err = s.cfg.Dial(ctx, "tcp", addr); err == nil {
-			break
+	for _, addr := range addrs[:n] {
+		if c, err = s.connect(ctx, addr); err == nil {
+			return s.opened(c, &upConn{key: keyOf(d), gen: gen}, d.Host)
 		}
 	}
-	if err != nil {
-		return nil, dialError(err, u.up, d.Host)
+	return nil, dialError(err, nil, d.Host)
+}
+
+// dialUpstream opens a connection to up, over TLS where it speaks that. An
+// address that its name led to a moment ago is used again, so that not each
+// connection of a burst looks the name up.
+func (s *Server) dialUpstream(ctx context.Context, up *Upstream) (*upConn, error) {
+	u := &upConn{up: up, key: placeKey{url: up.URL}, gen: s.pool.gen.Load()}
+	k := s.about(up)
+	var c net.Conn
+	if addr, ok := k.address(time.Now()); ok && s.cfg.Dial == nil {
+		if t, err := s.dialer.DialTCP(ctx, "tcp", netip.AddrPort{}, addr); err == nil {
+			c = t
+		} else {
+			k.forgetAddress()
+		}
 	}
+	if c == nil {
+		var err error
+		if c, err = s.connect(ctx, up.addr()); err != nil {
+			return nil, dialError(err, up, up.Host)
+		}
+		if t, ok := c.(*net.TCPConn); ok {
+			k.learnAddress(unmap(t.RemoteAddr().(*net.TCPAddr).AddrPort()), time.Now())
+		}
+	}
+	if up.TLS && !s.isOwn(c.RemoteAddr()) {
+		tctx, cancel := context.WithTimeout(ctx, s.cfg.DialTimeout)
+		defer cancel()
+		var err error
+		if c, err = s.startTLS(tctx, c, up); err != nil {
+			return nil, err
+		}
+	}
+	return s.opened(c, u, up.Host)
+}
+
+// opened makes c the connection of u, unless it leads back to us.
+func (s *Server) opened(c net.Conn, u *upConn, host string) (*upConn, error) {
 	if s.isOwn(c.RemoteAddr()) {
 		c.Close()
 		if u.up != nil {
 			return nil, fail(CauseLoop, nil, "The upstream %s is Kerbpass itself.", u.up.URL)
 		}
-		return nil, fail(CauseLoop, nil, "%s is Kerbpass itself.", d.Host)
+		return nil, fail(CauseLoop, nil, "%s is Kerbpass itself.", host)
 	}
-	if u.up != nil && u.up.TLS {
-		if c, err = s.startTLS(ctx, c, u.up); err != nil {
-			return nil, err
-		}
-	}
-	u.Conn, u.rd.c = c, c
+	u.s, u.Conn, u.rd.c = s, c, c
 	if !s.track(c) {
 		c.Close()
 		return nil, context.Canceled
 	}
 	return u, nil
+}
+
+// connect opens one TCP connection. Out of file descriptors it lets the idle
+// ones go and tries once more.
+func (s *Server) connect(ctx context.Context, addr string) (c net.Conn, err error) {
+	for again := false; ; again = true {
+		if s.cfg.Dial == nil {
+			c, err = s.dialer.DialContext(ctx, "tcp", addr)
+		} else {
+			dctx, cancel := context.WithTimeout(ctx, s.cfg.DialTimeout)
+			c, err = s.cfg.Dial(dctx, "tcp", addr)
+			cancel()
+		}
+		if again || !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !s.shed() {
+			return c, err
+		}
+	}
 }
 
 // startTLS verifies the upstream against its configured name before any token
@@ -117,168 +212,6 @@ func (s *Server) startTLS(ctx context.Context, c net.Conn, up *Upstream) (net.Co
 	return t, nil
 }
 
-func poolKey(d *Decision) string {
-	if d.Route == RouteProxy {
-		return d.Upstream.URL
-	}
-	return "direct " + join(d.Host, d.Port)
-}
-
-// pool keeps idle connections. What is in it is not in use; the newest is
-// taken first, so that a burst's surplus ages out.
-type pool struct {
-	mu    sync.Mutex // guards all below
-	idle  map[string][]*upConn
-	n     int
-	held  map[*upConn]struct{} // pinned, between two requests of its client
-	gen   uint64
-	done  bool
-	timer *time.Timer
-}
-
-func (p *pool) generation() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.gen
-}
-
-// get takes a connection that is alive and fits; connections that fit no
-// longer are closed on the way.
-func (s *Server) get(key string, kerberos bool) *upConn {
-	for {
-		s.pool.mu.Lock()
-		list := s.pool.idle[key]
-		if len(list) == 0 {
-			s.pool.mu.Unlock()
-			return nil
-		}
-		u := list[len(list)-1]
-		s.pool.idle[key] = list[:len(list)-1]
-		s.pool.n--
-		s.pool.mu.Unlock()
-		if time.Since(u.since) > s.cfg.PoolIdle || !s.fits(u, kerberos) {
-			u.Close()
-			continue
-		}
-		u.reused = true
-		return u
-	}
-}
-
-// fits reports whether a connection may carry a request that Kerberos is on or
-// off for: alive, and authenticated with the present ticket if at all (S19: the
-// upstream itself would go on taking it for the user's).
-func (s *Server) fits(u *upConn, kerberos bool) bool {
-	if u.authed && (!kerberos || u.epoch != s.cfg.Auth.Epoch()) {
-		return false
-	}
-	return alive(u)
-}
-
-// put gives a connection back after a whole response, or closes it.
-func (s *Server) put(u *upConn) {
-	p := &s.pool
-	u.rd.release()
-	u.since = time.Now()
-	p.mu.Lock()
-	if p.done || u.gen != p.gen || p.n >= maxPooled || u.rd.buf != nil {
-		p.mu.Unlock()
-		u.Close()
-		return
-	}
-	if p.idle == nil {
-		p.idle = map[string][]*upConn{}
-	}
-	p.idle[u.key] = append(p.idle[u.key], u)
-	p.n++
-	if p.timer == nil {
-		p.timer = time.AfterFunc(s.cfg.PoolIdle/sweeps, func() { p.sweep(s.cfg.PoolIdle) })
-	}
-	p.mu.Unlock()
-}
-
-// sweep closes what has been idle too long, or has been closed by the other
-// side; the timer runs only while there is something to sweep.
-func (p *pool) sweep(limit time.Duration) {
-	p.mu.Lock()
-	var old []*upConn
-	for key, list := range p.idle {
-		var good []*upConn
-		for _, u := range list {
-			if time.Since(u.since) < limit && alive(u) {
-				good = append(good, u)
-			} else {
-				old = append(old, u)
-			}
-		}
-		if p.idle[key] = good; len(good) == 0 {
-			delete(p.idle, key)
-		}
-	}
-	p.n -= len(old)
-	if p.timer = nil; p.n > 0 && !p.done {
-		p.timer = time.AfterFunc(limit/sweeps, func() { p.sweep(limit) })
-	}
-	p.mu.Unlock()
-	for _, u := range old {
-		u.Close()
-	}
-}
-
-// sweeps is how often the pool is looked through in the time that a connection
-// may be idle.
-const sweeps = 4
-
-func (p *pool) flush() {
-	p.mu.Lock()
-	all, held := p.idle, p.held
-	p.idle, p.n, p.held = nil, 0, nil
-	p.gen++
-	p.mu.Unlock()
-	for u := range held {
-		u.s.untrack(u.Conn) // its reader is the session's
-	}
-	for _, list := range all {
-		for _, u := range list {
-			u.Close()
-		}
-	}
-}
-
-// hold lets a pinned connection wait for its client's next request; false
-// means that it must be closed instead.
-func (p *pool) hold(u *upConn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.done || u.gen != p.gen {
-		return false
-	}
-	if p.held == nil {
-		p.held = map[*upConn]struct{}{}
-	}
-	p.held[u] = struct{}{}
-	return true
-}
-
-// take ends hold and reports whether the connection was left alone meanwhile.
-func (p *pool) take(u *upConn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, ok := p.held[u]
-	delete(p.held, u)
-	return ok
-}
-
-func (p *pool) close() {
-	p.mu.Lock()
-	p.done = true
-	if p.timer != nil {
-		p.timer.Stop()
-	}
-	p.mu.Unlock()
-	p.flush()
-}
-
 // drain reads a response body that nobody wants, so that the connection can be
 // used again; false means that it cannot.
 func (u *upConn) drain(r *response) bool {
@@ -288,7 +221,7 @@ func (u *upConn) drain(r *response) bool {
 	b := bodyReader{rd: &u.rd, kind: r.body, left: max(0, r.length)}
 	u.SetReadDeadline(time.Now().Add(5 * time.Second))
 	n, err := io.Copy(io.Discard, io.LimitReader(&b, maxDrain+1))
-	u.SetReadDeadline(time.Time{})
+	u.lift()
 	u.since = time.Now()
 	return err == nil && n <= maxDrain && b.ended && len(u.rd.buffered()) == 0
 }

@@ -19,6 +19,8 @@ var (
 
 const firstBuf = 4 << 10
 
+var headEnd = []byte("\r\n\r\n")
+
 var bufs = sync.Pool{New: func() any { b := make([]byte, firstBuf); return &b }}
 
 // reader reads heads and bodies from one connection through one buffer that
@@ -27,6 +29,7 @@ var bufs = sync.Pool{New: func() any { b := make([]byte, firstBuf); return &b }}
 type reader struct {
 	c    io.Reader
 	buf  []byte
+	own  *[]byte // buf as it came from the pool
 	r, w int
 	err  error // seen by a look ahead, to be returned when the buffer is empty
 }
@@ -40,7 +43,8 @@ func (b *reader) fill() error {
 		return b.err
 	}
 	if b.buf == nil {
-		b.buf = *bufs.Get().(*[]byte)
+		b.own = bufs.Get().(*[]byte)
+		b.buf = *b.own
 	}
 	if b.r > 0 {
 		copy(b.buf, b.buf[b.r:b.w])
@@ -171,11 +175,10 @@ func (b *reader) release() {
 	if b.r != b.w || b.buf == nil {
 		return
 	}
-	if len(b.buf) == firstBuf {
-		buf := b.buf
-		bufs.Put(&buf)
+	if b.own != nil {
+		bufs.Put(b.own)
 	}
-	b.buf, b.r, b.w = nil, 0, 0
+	b.buf, b.own, b.r, b.w = nil, nil, 0, 0
 }
 
 // field is one header field; both slices point into the head.
