@@ -96,7 +96,7 @@ func newApp(cfg appConfig) (*app, error) {
 	}
 	a.proxy, err = proxy.New(proxy.Config{
 		Router: proxy.RouterFunc(a.route), Peer: proxy.PeerFunc(a.allowed), Auth: (*authenticator)(a),
-		Observer: a.state, Log: a.log, Dial: cfg.dial, TLS: cfg.tls, Name: pseudonym(),
+		Observer: a.state, Log: a.log, Dial: cfg.dial, TLS: cfg.tls, Name: pseudonym(), Spares: 8,
 	})
 	if err != nil {
 		a.closeListeners()
@@ -201,7 +201,7 @@ func listen(addrs []string, log *slog.Logger) (all []net.Listener, err error) {
 		if slices.Contains(addrs[:i], addr) && !strings.HasSuffix(addr, ":0") {
 			continue
 		}
-		l, e := net.Listen("tcp", addr)
+		l, e := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", addr) // the proxy switches it on for what lives
 		switch {
 		case e == nil:
 			all = append(all, l)
