@@ -32,7 +32,7 @@ func parseResponse(head []byte, method string, r *response) error {
 		return err
 	}
 	r.fields = fields
-	if len(start) < 12 || string(start[:7]) != "HTTP/1." || start[8] != ' ' || len(start) > 12 && start[12] != ' ' {
+	if len(start) < 12 || string(start[:7]) != "HTTP/1." || start[7] < '0' || start[7] > '9' || start[8] != ' ' || len(start) > 12 && start[12] != ' ' {
 		return errResponse
 	}
 	for _, c := range start[9:12] {
@@ -81,6 +81,8 @@ func parseResponse(head []byte, method string, r *response) error {
 		}
 	}
 	switch {
+	case codings > 0 && (codings > 1 || !last) && (method != "CONNECT" || r.status/100 != 2):
+		return errResponse // a coding we cannot delimit
 	case r.status < 200 || r.status == 204 || r.status == 304 || method == "HEAD" || method == "CONNECT" && r.status < 300:
 		r.body = noBody
 	case codings == 1 && last && !old:
@@ -90,7 +92,7 @@ func parseResponse(head []byte, method string, r *response) error {
 		r.close = r.close || lengths > 0
 		r.length = -1
 	case codings > 0:
-		return errResponse // a coding we cannot delimit
+		return errResponse // HTTP/1.0 knows none
 	case lengths > 0 && r.length > 0:
 		r.body = sized
 	case lengths > 0:
