@@ -157,14 +157,17 @@ var copyBufs = sync.Pool{New: func() any { b := make([]byte, chunkRoom+32<<10+2)
 // w's; keep, if not nil, sees each piece before it is written, until it says
 // that it wants no more.
 func copyBody(w io.Writer, b *bodyReader, asChunks bool, keep func([]byte) (more bool)) (n int64, readErr, writeErr error) {
-	bp := copyBufs.Get().(*[]byte)
-	defer copyBufs.Put(bp)
-	buf := *bp
+	var buf []byte
 	for {
 		if keep == nil && !asChunks {
 			if m, readErr, writeErr, ok := spliceBody(w, b); ok {
 				return n + m, readErr, writeErr
 			}
+		}
+		if buf == nil {
+			bp := copyBufs.Get().(*[]byte)
+			defer copyBufs.Put(bp)
+			buf = *bp
 		}
 		m, err := b.Read(buf[chunkRoom : len(buf)-2])
 		if m > 0 {
@@ -209,13 +212,12 @@ func lastChunk(trailers []byte) []byte {
 }
 
 // spliceBody moves a body that needs no framing from one TCP connection to
-// another inside the kernel, where the system can. ok is false when it cannot
-// apply. The two errors cannot be told apart there; either is returned as
-// readErr, and both mean that the body is not whole.
+// another, inside the kernel where the system can. ok is false when it cannot
+// apply.
 func spliceBody(w io.Writer, b *bodyReader) (n int64, readErr, writeErr error, ok bool) {
 	dst, ok1 := w.(*net.TCPConn)
 	src, ok2 := b.rd.c.(*net.TCPConn)
-	if !ok1 || !ok2 || b.rd.err != nil || b.kind != sized && b.kind != untilClose {
+	if !ok1 || !ok2 || b.rd.err != nil || b.ended || b.kind != sized && b.kind != untilClose {
 		return 0, nil, nil, false
 	}
 	if rest := b.rd.buffered(); len(rest) > 0 {
@@ -229,25 +231,21 @@ func spliceBody(w io.Writer, b *bodyReader) (n int64, readErr, writeErr error, o
 		b.left -= int64(len(rest))
 		n = int64(len(rest))
 	}
-	var from io.Reader = src
+	limit := int64(-1)
 	if b.kind == sized {
-		if b.left == 0 {
-			b.ended = true
-			return n, nil, nil, true
-		}
-		from = &io.LimitedReader{R: src, N: b.left}
+		limit = b.left
 	}
-	m, err := dst.ReadFrom(from)
+	m, readErr, writeErr := moveTCP(dst, src, limit)
 	n += m
 	b.left -= m
 	switch {
-	case err != nil:
-		return n, err, nil, true
+	case readErr != nil || writeErr != nil:
 	case b.kind == sized && b.left > 0:
-		return n, io.ErrUnexpectedEOF, nil, true
+		readErr = io.ErrUnexpectedEOF
+	default:
+		b.ended = true
 	}
-	b.ended = true
-	return n, nil, nil, true
+	return n, readErr, writeErr, true
 }
 
 // upload is a request body on its way, with what a repeat would need.
@@ -333,9 +331,7 @@ func (b *upload) send(w io.Writer, remember bool) {
 		keep = nil
 		b.lost = true
 	}
-	// Never spliced: that cannot tell a client that has left, which ends the
-	// request, from an origin that has answered and reads no more.
-	n, readErr, writeErr := copyBody(struct{ io.Writer }{w}, &b.bodyReader, asChunks, keep)
+	n, readErr, writeErr := copyBody(w, &b.bodyReader, asChunks, keep)
 	b.sent += n
 	b.clientErr, b.writeErr = readErr, writeErr
 	b.finished = readErr == nil && writeErr == nil

@@ -3,11 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
-	"os"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -118,25 +114,6 @@ func (c *session) relay(u *upConn, b *upload, ev *Event) bool {
 	return whole && sent && !closing
 }
 
-// stream copies an answer's body for as long as it takes. When nothing has
-// come for IdleTimeout it looks whether the client is still there: one that
-// has left would not be noticed before the next byte for it.
-func (c *session) stream(u *upConn, b *upload, body *bodyReader, asChunks bool) (n int64, readErr, writeErr error) {
-	for {
-		u.SetReadDeadline(time.Now().Add(c.s.cfg.IdleTimeout))
-		var m int64
-		m, readErr, writeErr = copyBody(c.c, body, asChunks, nil)
-		n += m
-		if !errors.Is(readErr, os.ErrDeadlineExceeded) {
-			return n, readErr, writeErr
-		}
-		// An upload that still runs reads the client itself.
-		if m == 0 && !b.running() && c.left() {
-			return n, readErr, writeErr
-		}
-	}
-}
-
 // keep pools, pins or closes a connection after its response.
 func (c *session) keep(u *upConn, usable, pin bool) {
 	switch {
@@ -200,50 +177,4 @@ func (c *session) switchProtocols(u *upConn, ev *Event) bool {
 	}
 	c.tunnel(u, ev)
 	return false
-}
-
-// tunnel moves bytes both ways until both directions have ended. The end of
-// one direction is passed on as such and leaves the other open (F4); a broken
-// connection ends both. Nothing is looked at.
-func (c *session) tunnel(u *upConn, ev *Event) {
-	defer c.finish(ev)
-	defer u.Close()
-	c.c.SetReadDeadline(noDeadline)
-	toUp, toClient := c.rd.take(), u.rd.take()
-	clientErr := c.rd.err
-	c.rd.release()
-	u.rd.release()
-	c.prefix, c.out = nil, nil
-	var down atomic.Int64
-	var wg sync.WaitGroup
-	wg.Go(func() { down.Store(pump(c.c, u.Conn, toClient, nil)) })
-	ev.Up = pump(u.Conn, c.c, toUp, clientErr)
-	wg.Wait()
-	ev.Down = down.Load()
-}
-
-// pump copies src to dst behind first. srcErr is what an earlier look ahead
-// saw at the end of src.
-func pump(dst, src net.Conn, first []byte, srcErr error) (n int64) {
-	if len(first) > 0 {
-		if _, err := dst.Write(first); err != nil {
-			dst.Close()
-			src.Close()
-			return 0
-		}
-	}
-	n = int64(len(first))
-	err := srcErr
-	if err == nil {
-		var m int64
-		m, err = io.Copy(dst, src)
-		n += m
-	} else if err == io.EOF {
-		err = nil
-	}
-	if err != nil || closeWrite(dst) != nil {
-		dst.Close()
-		src.Close()
-	}
-	return n
 }

@@ -353,9 +353,10 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 		}
 		s.open.Add(1)
 		s.wg.Go(func() {
-			defer s.open.Add(-1)
-			defer s.untrack(c)
-			s.serveConn(ctx, c)
+			if !s.serveConn(ctx, c) {
+				s.untrack(c)
+				s.open.Add(-1)
+			}
 		})
 	}
 }

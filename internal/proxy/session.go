@@ -44,12 +44,16 @@ type session struct {
 	asked bool
 	// undialled: the last attempt got no connection to its upstream.
 	undialled bool
+	// handedOver: a tunnel has the connection now.
+	handedOver bool
 }
 
 // errClientGone: nobody is left to answer.
 var errClientGone = errors.New("client gone")
 
-func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
+// serveConn serves one client's connection until it ends, or until a tunnel has
+// taken it over.
+func (s *Server) serveConn(ctx context.Context, conn net.Conn) (handedOver bool) {
 	c := &session{s: s, c: conn}
 	c.rd.c = conn
 	defer func() {
@@ -74,12 +78,13 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		conn.Write(page(&Error{Cause: CauseNotYourUser}, false, true, false))
 		c.finish(&Event{Time: time.Now(), Route: RouteRefused, Cause: CauseNotYourUser, Status: 403, Err: err})
 		c.linger()
-		return
+		return false
 	}
 	s.obs.Accepted(c.local, c.remote)
 	c.mark = time.Now()
 	for c.next(ctx) {
 	}
+	return c.handedOver
 }
 
 func addrPort(a net.Addr) (netip.AddrPort, error) {
