@@ -270,9 +270,20 @@ func (b *upload) keep(p []byte) (more bool) {
 		b.kept = nil
 		return false
 	}
+	if len(b.kept)+len(p) > cap(b.kept) {
+		// In two steps: doubling would leave as much again behind.
+		room := firstReplay
+		if len(b.kept)+len(p) > room {
+			room = maxReplay
+		}
+		b.kept = append(make([]byte, 0, room), b.kept...)
+	}
 	b.kept = append(b.kept, p...)
 	return true
 }
+
+// firstReplay is the room for what is kept of a body at first.
+const firstReplay = 64 << 10
 
 // replayable reports whether the body can be sent again from its start.
 func (b *upload) replayable() bool { return b == nil || !b.lost && b.clientErr == nil }

@@ -254,13 +254,14 @@ func (p *pool) empty() (all []*upConn) {
 	return all
 }
 
-// shed closes every idle connection to make room for one that is needed.
-func (s *Server) shed() bool {
-	all := s.pool.empty()
-	for _, u := range all {
+// shed closes what is open only to be fast, to make room for what is needed:
+// idle pipes, idle upstream connections and spares.
+func (s *Server) shed() {
+	pipes.shed()
+	for _, u := range s.pool.empty() {
 		u.Close()
 	}
-	return s.dropSpares() || len(all) > 0
+	s.dropSpares()
 }
 
 func (p *pool) flush() {

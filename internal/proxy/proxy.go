@@ -325,16 +325,27 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 // descriptors or memory recovers, and so must we.
 func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	var wait time.Duration
+	var warned bool
+	var last reserve
+	last.keep()
+	defer last.give()
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return context.Cause(ctx)
 			}
-			if wait == 0 {
+			if !warned {
 				s.log.Warn("accept failed, will go on", "err", err)
+				warned = true
 			}
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			if noFiles(err) {
+				s.shed()
+				if last.give() {
+					continue
+				}
+			}
 			select {
 			case <-ctx.Done():
 				return context.Cause(ctx)
@@ -347,6 +358,11 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			c.Close()
 			continue
 		}
+		if last.keep(); last.given {
+			s.turnAway(c, s.open.Load())
+			continue
+		}
+		warned = false
 		if n := s.open.Load(); n >= int64(s.cfg.MaxConns) {
 			s.turnAway(c, n)
 			continue

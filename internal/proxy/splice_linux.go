@@ -73,11 +73,11 @@ const (
 
 	// pipeSize is what a pipe is asked to hold. The kernel counts pages here,
 	// and counts them against this user's other programs too.
-	pipeSize = 256 << 10
+	pipeSize = 512 << 10
 	// maxPipes are open at a time; more streams than that, at the same moment,
 	// go through buffers. Few are needed: a pipe is taken only for as long as
 	// bytes are on their way.
-	maxPipes = 64
+	maxPipes = 32
 	// minPipes are opened without looking at how many files are left: connLimit
 	// leaves room for them.
 	minPipes  = 16

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -179,9 +178,10 @@ func (s *Server) connect(ctx context.Context, addr string) (c net.Conn, err erro
 			c, err = s.cfg.Dial(dctx, "tcp", addr)
 			cancel()
 		}
-		if again || !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !s.shed() {
+		if again || !noFiles(err) {
 			return c, err
 		}
+		s.shed()
 	}
 }
 
