@@ -164,7 +164,7 @@ func copyBody(w io.Writer, b *bodyReader, asChunks bool, keep func([]byte) (more
 				return n + m, readErr, writeErr
 			}
 		}
-		if buf == nil {
+		if buf == nil { // not before: it would be held while the kernel works
 			bp := copyBufs.Get().(*[]byte)
 			defer copyBufs.Put(bp)
 			buf = *bp
@@ -217,7 +217,7 @@ func lastChunk(trailers []byte) []byte {
 func spliceBody(w io.Writer, b *bodyReader) (n int64, readErr, writeErr error, ok bool) {
 	dst, ok1 := w.(*net.TCPConn)
 	src, ok2 := b.rd.c.(*net.TCPConn)
-	if !ok1 || !ok2 || b.rd.err != nil || b.ended || b.kind != sized && b.kind != untilClose {
+	if !ok1 || !ok2 || !movesBodies || b.rd.err != nil || b.ended || b.kind != sized && b.kind != untilClose {
 		return 0, nil, nil, false
 	}
 	if rest := b.rd.buffered(); len(rest) > 0 {

@@ -4,6 +4,11 @@ package proxy
 
 import "io"
 
+// movesBodies: a read of zero bytes can swallow a break (it does on Wine), and
+// the end of a body must not be mistaken. In a tunnel it is the ends that know
+// whether they have everything.
+const movesBodies = false
+
 // fill says no once: it is called before the wait and after it. On Windows
 // RawConn waits by reading zero bytes, which needs no buffer.
 func (f *flow) fill(uintptr) (done bool) {

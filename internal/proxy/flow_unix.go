@@ -8,6 +8,9 @@ import (
 	"syscall"
 )
 
+// movesBodies: moveTCP may carry a body, whose end must not be mistaken.
+const movesBodies = true
+
 // wait fills the flow as soon as src has something.
 func (f *flow) wait(fill func(fd uintptr) bool) error { return f.from.Read(fill) }
 

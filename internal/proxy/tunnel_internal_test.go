@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -202,7 +203,11 @@ func randomScripts(seed uint64) (client, origin *script) {
 // do.
 func TestTunnelMovesAsAPlainRelay(t *testing.T) {
 	testenv.NoLeaks(t)
-	for seed := range uint64(40) {
+	seeds := uint64(40)
+	if runtime.GOOS == "windows" {
+		seeds = 6 // its pauses are 15 ms at least
+	}
+	for seed := range seeds {
 		client, origin := randomScripts(seed)
 		toOrigin, toClient := client.content(), origin.content()
 		wantC, wantO := between(t, plainRelay, client, origin)
@@ -271,13 +276,6 @@ func TestMoveTCPSaysWhoFailed(t *testing.T) {
 				}()
 				return
 			}
-			sender, _, _, _, done := start()
-			sender.SetLinger(0)
-			sender.Close()
-			if r := <-done; r.read == nil || r.write != nil {
-				t.Errorf("the source broke: %v, %v", r.read, r.write)
-			}
-
 			sender, _, _, receiver, done := start()
 			receiver.SetLinger(0)
 			receiver.Close()
@@ -307,6 +305,23 @@ func TestMoveTCPSaysWhoFailed(t *testing.T) {
 				t.Errorf("the source was closed: %v, %v", r.read, r.write)
 			}
 		})
+	}
+}
+
+// A break is not an end. (Not run under Wine, which forgets a break that a read
+// of zero bytes has seen.)
+func TestBrokenSourceIsNoEnd(t *testing.T) {
+	testenv.NoLeaks(t)
+	for name, wrap := range map[string]func(net.Conn) net.Conn{
+		"pipe":   func(c net.Conn) net.Conn { return c },
+		"buffer": func(c net.Conn) net.Conn { return hiddenEnd{c} },
+	} {
+		sender, src := tcpPair(t)
+		dst, _ := tcpPair(t)
+		time.AfterFunc(10*time.Millisecond, func() { sender.SetLinger(0); sender.Close() })
+		if n, readErr, writeErr := moveTCP(wrap(dst), src, -1); n != 0 || readErr == nil || writeErr != nil {
+			t.Errorf("%s: moved %d, %v, %v", name, n, readErr, writeErr)
+		}
 	}
 }
 
@@ -354,5 +369,27 @@ func TestMoveAnyWaitsWithASmallBuffer(t *testing.T) {
 	want := []int{s, s, l, l, l, l, s, s, l, l, s, s}
 	if fmt.Sprint(c.sizes) != fmt.Sprint(want) {
 		t.Errorf("reads asked for %v, want %v", c.sizes, want)
+	}
+}
+
+// While nothing comes nothing is held: the wait itself takes no buffer.
+func TestWaitHoldsNoBuffer(t *testing.T) {
+	testenv.NoLeaks(t)
+	taken := 0
+	old := largeBufs.New
+	largeBufs.New = func() any { taken++; return old() }
+	defer func() { largeBufs.New = old }()
+	for largeBufs.Get(); taken == 0; largeBufs.Get() { // until the pool is empty
+	}
+	taken = 0
+	_, src := tcpPair(t)
+	dst, _ := tcpPair(t)
+	src.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, readErr, _ := moveTCP(hiddenEnd{dst}, src, -1); !isTimeout(readErr) {
+		t.Errorf("got %v, want a timeout", readErr)
+	}
+	// On Unix one is tried first, and given back when nothing is there.
+	if taken > 1 {
+		t.Errorf("%d buffers were taken for a connection on which nothing came", taken)
 	}
 }

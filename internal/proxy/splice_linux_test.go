@@ -1,0 +1,191 @@
+//go:build linux
+
+package proxy
+
+import (
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kerbpass/internal/testenv"
+)
+
+// openPipes counts this process's own pipe ends.
+func openPipes(t *testing.T) (n int) {
+	t.Helper()
+	dir, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range dir {
+		if to, _ := os.Readlink("/proc/self/fd/" + e.Name()); strings.HasPrefix(to, "pipe:") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestPipePool(t *testing.T) {
+	base := openPipes(t)
+	var p pipePool
+	var all []*pipe
+	for range maxPipes {
+		got := p.take()
+		if got == nil {
+			t.Fatalf("no pipe after %d", len(all))
+		}
+		all = append(all, got)
+	}
+	if got := p.take(); got != nil {
+		t.Errorf("one more than %d pipes", maxPipes)
+	}
+	for i, got := range all {
+		p.put(got, i != 0)
+	}
+	if n := openPipes(t) - base; p.open != maxPipes-1 || len(p.idle) != maxPipes-1 || n != 2*(maxPipes-1) {
+		t.Errorf("a pipe with something in it was kept: %d open, %d idle, %d files", p.open, len(p.idle), n)
+	}
+	if got := p.take(); got != all[maxPipes-1] {
+		t.Error("the newest pipe is not the first to be taken")
+	} else {
+		p.put(got, true)
+	}
+	// The first sweep sees what was not needed since the first pipe came back,
+	// the second what nobody needed in between.
+	p.sweep()
+	a, b := p.take(), p.take()
+	p.put(a, true)
+	p.put(b, true)
+	p.sweep()
+	if p.open != 2 || len(p.idle) != 2 {
+		t.Errorf("%d pipes are open, %d idle; want the two that are needed", p.open, len(p.idle))
+	}
+	if p.timer == nil {
+		t.Error("nothing will close the last pipes")
+	}
+	p.sweep()
+	p.sweep()
+	if n := openPipes(t) - base; p.open != 0 || n != 0 || p.timer != nil {
+		t.Errorf("%d pipes and %d files are left without traffic, timer %v", p.open, n, p.timer)
+	}
+	p.put(p.take(), true)
+	p.shed()
+	if n := openPipes(t) - base; p.open != 0 || n != 0 {
+		t.Errorf("%d pipes and %d files are left after shed", p.open, n)
+	}
+}
+
+// Without any pipe bytes move all the same.
+func TestNoPipeToBeHad(t *testing.T) {
+	testenv.NoLeaks(t)
+	pipes.shed()
+	count := func(n int) {
+		pipes.mu.Lock()
+		defer pipes.mu.Unlock()
+		pipes.open += n
+	}
+	count(maxPipes)
+	defer count(-maxPipes)
+	client, origin := randomScripts(3)
+	c, o := between(t, forwarders["tunnel"], client, origin)
+	if string(c.got) != string(origin.content()) || string(o.got) != string(client.content()) {
+		t.Errorf("got %d and %d bytes, want %d and %d", len(c.got), len(o.got), len(origin.content()), len(client.content()))
+	}
+	if len(pipes.idle) != 0 {
+		t.Error("a pipe was opened")
+	}
+}
+
+// A stream that pauses holds no pipe; one that cannot go on holds one until it
+// ends.
+func TestPipesAreHeldWhileBytesAreInThem(t *testing.T) {
+	testenv.NoLeaks(t)
+	held := func() int {
+		pipes.mu.Lock()
+		defer pipes.mu.Unlock()
+		return pipes.open - len(pipes.idle)
+	}
+	until := func(what string, want int) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); held() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d pipes are held, want %d", what, held(), want)
+			}
+		}
+	}
+	sender, src := tcpPair(t)
+	dst, receiver := tcpPair(t)
+	done := make(chan struct{})
+	go func() { defer close(done); pump(dst, src, nil, nil) }()
+	io.WriteString(sender, "ping")
+	if _, err := io.ReadFull(receiver, make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	until("after a word", 0)
+	sent := make(chan struct{})
+	go func() { defer close(sent); io.Copy(sender, neverending{}) }()
+	until("nobody reads", 1)
+	receiver.SetLinger(0)
+	receiver.Close()
+	<-done
+	until("broken off", 0)
+	sender.Close()
+	<-sent
+}
+
+// Moving bytes allocates nothing per piece.
+func TestMoveAllocatesNothing(t *testing.T) {
+	sender, src := tcpPair(t)
+	dst, receiver := tcpPair(t)
+	done := make(chan struct{})
+	go func() { defer close(done); moveTCP(dst, src, -1) }()
+	word, got := []byte("ping"), make([]byte, 4)
+	if n := testing.AllocsPerRun(200, func() {
+		sender.Write(word)
+		io.ReadFull(receiver, got)
+	}); n != 0 {
+		t.Errorf("%v allocations a piece", n)
+	}
+	sender.Close()
+	<-done
+}
+
+// The last files of the process are left to connections.
+func TestPipesLeaveFilesToConnections(t *testing.T) {
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		t.Fatal(err)
+	}
+	low := lim
+	low.Cur = uint64(len(mustDir(t))) + spareFDs
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
+	var p pipePool
+	defer func() { p.shed() }()
+	var all []*pipe
+	for range maxPipes {
+		if got := p.take(); got != nil {
+			all = append(all, got)
+		}
+	}
+	if len(all) != minPipes || p.open != minPipes {
+		t.Errorf("%d pipes near the limit, %d counted, want %d", len(all), p.open, minPipes)
+	}
+	for _, got := range all {
+		p.put(got, true)
+	}
+}
+
+func mustDir(t *testing.T) []os.DirEntry {
+	t.Helper()
+	dir, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
