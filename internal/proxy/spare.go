@@ -181,9 +181,9 @@ func (s *Server) expireSpares(k *known, now time.Time) {
 	}
 }
 
-// drop closes all and reports whether there were any; for good: no more are
+// drop closes all; for good: no more are
 // taken in.
-func (sp *spares) drop(forGood bool) bool {
+func (sp *spares) drop(forGood bool) {
 	sp.mu.Lock()
 	sp.done = sp.done || forGood
 	all := sp.ready
@@ -196,15 +196,13 @@ func (sp *spares) drop(forGood bool) bool {
 	for _, u := range all {
 		u.Close()
 	}
-	return len(all) > 0
 }
 
 // dropSpares closes the spares of every upstream.
-func (s *Server) dropSpares() (any bool) {
+func (s *Server) dropSpares() {
 	s.upMu.RLock()
 	defer s.upMu.RUnlock()
 	for _, k := range s.upstreams {
-		any = k.spares.drop(false) || any
+		k.spares.drop(false)
 	}
-	return any
 }
