@@ -46,10 +46,20 @@ func answered(err error) bool {
 	return err == nil || errors.Is(err, ErrNotFound) || errors.As(err, &errno)
 }
 
+// A diagQuestion is one request in the kernel's own layout.
+type diagQuestion [nlHeaderLen + diagReqLen]byte
+
 // diagRequest asks for the one socket that is bound to client and connected to
 // server. Both addresses are of the same family, IPv4 not mapped.
 func diagRequest(seq uint32, client, server netip.AddrPort) []byte {
-	b := make([]byte, nlHeaderLen+diagReqLen)
+	var q diagQuestion
+	return q.fill(seq, client, server)
+}
+
+// fill is diagRequest in the memory of q.
+func (q *diagQuestion) fill(seq uint32, client, server netip.AddrPort) []byte {
+	clear(q[:])
+	b := q[:]
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	binary.NativeEndian.PutUint16(b[4:], sockDiag)
 	binary.NativeEndian.PutUint16(b[6:], nlRequest)
@@ -64,11 +74,21 @@ func diagRequest(seq uint32, client, server netip.AddrPort) []byte {
 	binary.NativeEndian.PutUint32(req[4:], 0xffffffff) // all states
 	binary.BigEndian.PutUint16(req[8:], client.Port())
 	binary.BigEndian.PutUint16(req[10:], server.Port())
-	copy(req[12:28], client.Addr().AsSlice())
-	copy(req[28:44], server.Addr().AsSlice())
+	putDiagAddr(req[12:28], client.Addr())
+	putDiagAddr(req[28:44], server.Addr())
 	binary.NativeEndian.PutUint32(req[48:], anyCookieHalf)
 	binary.NativeEndian.PutUint32(req[52:], anyCookieHalf)
 	return b
+}
+
+func putDiagAddr(b []byte, a netip.Addr) {
+	if a.Is4() {
+		a4 := a.As4()
+		copy(b, a4[:])
+		return
+	}
+	a16 := a.As16()
+	copy(b, a16[:])
 }
 
 // parseDiag finds the answer to request seq in one datagram. done is false

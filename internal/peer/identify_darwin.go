@@ -14,7 +14,7 @@ type finder struct{}
 
 func newFinder([]User) *finder { return nil }
 
-func (*finder) process(o owner) (pid int, program string, err error) {
+func (*finder) process(o owner, _ func() bool) (pid int, program string, err error) {
 	return named(int(o.key))
 }
 

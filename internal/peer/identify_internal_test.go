@@ -18,6 +18,15 @@ type fakeProc struct {
 	t *testing.T
 }
 
+// alive stands for a connection that has not ended.
+func alive() bool { return true }
+
+// later lets time pass.
+func (p *fakeProc) later(d time.Duration) {
+	now := p.now().Add(d)
+	p.now = func() time.Time { return now }
+}
+
 func newFakeProc(t *testing.T) *fakeProc {
 	f := newFinder([]User{uidUser(uint32(os.Geteuid()))})
 	f.proc = t.TempDir()
@@ -52,7 +61,7 @@ func (p *fakeProc) process(pid int, links ...string) {
 func (p *fakeProc) want(inode uint64, pid, steps int) {
 	p.t.Helper()
 	p.steps = maxSteps
-	got, program, err := p.find(inode)
+	got, program, err := p.find(inode, alive)
 	name := fmt.Sprint("prog", pid)
 	if pid == 0 {
 		name = ""
@@ -78,12 +87,47 @@ func TestFind(t *testing.T) {
 	p.process(400, "socket:[41]")
 	p.want(41, 400, 1+5+1+3+1+1) // 200 and 100 were found lately, so they come first, then 400
 	p.process(400, "socket:[42]")
-	p.want(42, 400, 1+1)
-	p.want(41, 0, 4+1+5+3+1) // seen, but no more; now all four and ourselves
+	p.want(42, 400, 0) // where 41 was
+	p.want(41, 400, 0) // closed since, but it was seen
+	p.later(freshFor + 1)
+	p.want(41, 0, 4+1+5+3+1) // too long ago; now all four and ourselves
 	if err := os.RemoveAll(filepath.Join(p.proc, "400")); err != nil {
 		t.Fatal(err)
 	}
-	p.want(42, 0, 4+5+3+1) // the one found lately is gone
+	p.want(42, 0, 0) // seen a moment ago, but the process has gone
+	p.later(freshFor + 1)
+	p.want(42, 0, 4+5+3+1)
+}
+
+// A name is asked for anew after a while, and not for each socket.
+func TestFindKeepsNames(t *testing.T) {
+	p := newFakeProc(t)
+	p.process(100, "socket:[11]", "socket:[12]")
+	p.want(11, 100, 1+2)
+	comm := filepath.Join(p.proc, "100", "comm")
+	if err := os.WriteFile(comm, []byte("other\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.want(12, 100, 0)
+	p.process(100, "socket:[13]")
+	if err := os.WriteFile(comm, []byte("other\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.want(13, 100, 0) // where 11 was, under the old name
+	p.later(freshFor + 1)
+	if pid, name, err := p.find(13, alive); pid != 100 || name != "other" || err != nil {
+		t.Errorf("later: got %d %q, %v, want its new name", pid, name, err)
+	}
+}
+
+// A connection that has ended is not searched for.
+func TestFindOfEnded(t *testing.T) {
+	p := newFakeProc(t)
+	p.process(100, "socket:[11]")
+	p.steps = maxSteps
+	if pid, _, err := p.find(11, func() bool { return false }); pid != 0 || !errors.Is(err, ErrNotFound) || p.steps != maxSteps {
+		t.Errorf("got %d, %v after %d steps", pid, err, maxSteps-p.steps)
+	}
 }
 
 // The process has gone between its descriptors and its name.
@@ -123,14 +167,14 @@ func TestFindIsBounded(t *testing.T) {
 	}
 	p.budget = budget{left: -time.Hour, at: time.Now()}
 	p.steps = maxSteps
-	if _, _, err := p.find(11); err != errBusy || p.steps != maxSteps {
+	if _, _, err := p.find(11, alive); err != ErrBusy || p.steps != maxSteps {
 		t.Errorf("without budget: got %v after %d steps", err, maxSteps-p.steps)
 	}
 	for range 2 * maxRecent {
 		p.budget = budget{}
 		pid := 1000 + len(p.recent)
 		p.process(pid, fmt.Sprintf("socket:[%d]", 9*pid))
-		p.find(uint64(9 * pid))
+		p.find(uint64(9*pid), alive)
 	}
 	if len(p.recent) != maxRecent {
 		t.Errorf("%d processes count as recent, want %d", len(p.recent), maxRecent)
@@ -145,10 +189,10 @@ func TestBudget(t *testing.T) {
 		want         bool
 	}{
 		{0, reserve - time.Millisecond, true}, // full at first
-		{0, 11 * time.Millisecond, true},      // a millisecond is left; ten too many are spent
+		{0, 3 * time.Millisecond, true},       // a millisecond is left; two too many are spent
 		{0, 0, false},
 		{99 * time.Millisecond, 0, false},
-		{2 * time.Millisecond, 0, true}, // a tenth of the time is enough now
+		{2 * time.Millisecond, 0, true}, // a fiftieth of the time is enough now
 		{time.Hour, reserve, true},      // but not saved up without end
 		{0, 0, false},
 	} {

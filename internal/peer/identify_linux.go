@@ -3,8 +3,8 @@
 package peer
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,69 +18,135 @@ import (
 
 // Bounds of one search and of what is remembered.
 const (
-	maxSteps  = 20_000 // links read and processes looked at, a microsecond or two each
+	maxSteps  = 20_000 // links read and processes looked at, a microsecond or so each
 	maxSeen   = 4096   // sockets
 	maxRecent = 8      // processes
-)
+	maxNear   = 8      // descriptors
 
-var errBusy = fmt.Errorf("searched too much lately: %w", ErrNotFound)
+	// freshFor is how long a socket counts as held by the process it was seen
+	// at, and a process keeps its name. The number of a socket is not given
+	// again for billions of sockets, that of a process is.
+	freshFor = time.Second
+)
 
 // finder finds the process that holds a socket.
 type finder struct {
 	proc  string // /proc
 	users []User
+	now   func() time.Time
 
 	mu     sync.Mutex // guards what follows; one search at a time
-	seen   map[uint64]place
-	recent []int // processes found before, latest first
+	seen   map[uint64]*process
+	recent []*process // found before, latest first, each once
+	near   []place    // where, latest first: programs use the same descriptors again
 	budget budget
 	steps  int // left in this search
+	link   [64]byte
 }
 
-// A place is where a socket was seen; both parts name folders below /proc.
+// A process is one that was looked at.
+type process struct {
+	pid   int
+	at    time.Time
+	name  string // "" until somebody asks
+	named time.Time
+}
+
+// A place names a descriptor; both parts are folders below /proc.
 type place struct {
 	pid int
 	fd  string
 }
 
+func (p place) is(other place) bool { return p == other }
+
 func newFinder(users []User) *finder {
-	return &finder{proc: "/proc", users: users, seen: map[uint64]place{}}
+	return &finder{proc: "/proc", users: users, now: time.Now, seen: map[uint64]*process{}}
 }
 
-// process returns the process at the other end of a connection.
-func (f *finder) process(o owner) (pid int, program string, err error) { return f.find(o.key) }
+// process returns the process at the other end of a connection, which is
+// searched for only if alive says that the connection has not ended.
+func (f *finder) process(o owner, alive func() bool) (pid int, program string, err error) {
+	return f.find(o.key, alive)
+}
 
-// find returns the process that has the socket: first where it was seen on the
-// way to another one, then in the processes found lately, then in all, newest
-// first, because a program that has just started is the one that connects.
-func (f *finder) find(inode uint64) (pid int, program string, err error) {
+// find returns the process that has the socket: the one it was seen at on the
+// way to another socket, or one that has it where sockets were found lately, or
+// one of the processes found lately, or any, newest first, because a program
+// that has just started is the one that connects.
+func (f *finder) find(inode uint64, alive func() bool) (pid int, program string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p, ok := f.seen[inode]
-	if ok = ok && f.inode(p) == inode; !ok {
-		began := time.Now()
+	began := f.now()
+	p := f.seen[inode]
+	if p == nil || began.Sub(p.at) > freshFor {
 		if !f.budget.allows(began) {
-			return 0, "", errBusy
+			return 0, "", ErrBusy
 		}
-		p.pid, ok = f.search(inode)
-		f.budget.spend(time.Since(began))
+		delete(f.seen, inode)
+		if p = f.nearby(inode, began); p == nil && alive() {
+			p = f.search(inode, began)
+		}
+		defer func() { f.budget.spend(f.now().Sub(began)) }()
 	}
-	if !ok {
+	if p == nil {
 		return 0, "", ErrNotFound
 	}
-	f.recent = slices.DeleteFunc(f.recent, func(r int) bool { return r == p.pid })
-	f.recent = slices.Insert(f.recent[:min(len(f.recent), maxRecent-1)], 0, p.pid)
-	if program, err = comm(filepath.Join(f.proc, strconv.Itoa(p.pid))); err != nil {
+	if err := f.name(p, began); err != nil {
 		return 0, "", errors.Join(ErrNotFound, err)
 	}
-	return p.pid, program, nil
+	f.recent = toFront(f.recent, p, maxRecent, func(r *process) bool { return r.pid == p.pid })
+	return p.pid, p.name, nil
 }
 
-func (f *finder) search(inode uint64) (pid int, ok bool) {
+// name sees to it that p has a name, which it may have had a moment ago.
+func (f *finder) name(p *process, now time.Time) (err error) {
+	for _, r := range f.recent {
+		if r.pid == p.pid && p.name == "" && now.Sub(r.named) <= freshFor {
+			p.name, p.named = r.name, r.named
+		}
+	}
+	if p.name == "" {
+		p.named = now
+		p.name, err = comm(f.proc + "/" + strconv.Itoa(p.pid))
+	}
+	return err
+}
+
+// toFront puts e before the others of list, in place of the one like it, or of
+// the last if there are more than most.
+func toFront[E any](list []E, e E, most int, like func(E) bool) []E {
+	i := slices.IndexFunc(list, like)
+	switch {
+	case i >= 0:
+	case len(list) < most:
+		list = append(list, e)
+		i = len(list) - 1
+	default:
+		i = len(list) - 1
+	}
+	copy(list[1:i+1], list[:i])
+	list[0] = e
+	return list
+}
+
+// nearby looks where sockets were found lately.
+func (f *finder) nearby(inode uint64, now time.Time) *process {
+	for _, at := range f.near {
+		base := f.proc + "/" + strconv.Itoa(at.pid)
+		if f.inode(unix.AT_FDCWD, base+"/fd/"+at.fd) == inode && f.mayName(base) {
+			f.near = toFront(f.near, at, maxNear, at.is)
+			return &process{pid: at.pid, at: now}
+		}
+	}
+	return nil
+}
+
+func (f *finder) search(inode uint64, now time.Time) *process {
 	f.steps = maxSteps
-	for _, pid := range f.recent {
-		if f.has(pid, inode) {
-			return pid, true
+	for _, r := range f.recent {
+		if p := f.has(r.pid, inode, now); p != nil {
+			return p
 		}
 	}
 	all := f.processes()
@@ -88,11 +154,14 @@ func (f *finder) search(inode uint64) (pid int, ok bool) {
 		if f.steps <= 0 {
 			break
 		}
-		if !slices.Contains(f.recent, pid) && f.has(pid, inode) {
-			return pid, true
+		if slices.ContainsFunc(f.recent, func(r *process) bool { return r.pid == pid }) {
+			continue
+		}
+		if p := f.has(pid, inode, now); p != nil {
+			return p
 		}
 	}
-	return 0, false
+	return nil
 }
 
 // processes returns all process ids, newest first, ourselves last: nobody else
@@ -114,25 +183,31 @@ func (f *finder) processes() (all []int) {
 	return append(all, own)
 }
 
-// has reports whether the process has the socket, and remembers all it has: a
-// browser opens several connections at once.
-func (f *finder) has(pid int, inode uint64) (found bool) {
-	f.steps--
-	base := filepath.Join(f.proc, strconv.Itoa(pid))
+// mayName reports whether the process below base is of a user that is looked
+// at.
+func (f *finder) mayName(base string) bool {
 	var st unix.Stat_t
-	if unix.Stat(base, &st) != nil || !slices.Contains(f.users, uidUser(st.Uid)) {
-		return false
+	return unix.Stat(base, &st) == nil && slices.Contains(f.users, uidUser(st.Uid))
+}
+
+// has returns the process if it has the socket, and remembers all it has: a
+// browser opens several connections at once.
+func (f *finder) has(pid int, inode uint64, now time.Time) (found *process) {
+	f.steps--
+	base := f.proc + "/" + strconv.Itoa(pid)
+	if !f.mayName(base) {
+		return nil
 	}
 	dir, err := os.Open(base + "/fd")
 	if err != nil {
-		return false
+		return nil
 	}
 	defer dir.Close()
 	fds, _ := dir.Readdirnames(max(f.steps, 1))
+	p := &process{pid: pid, at: now}
 	for _, fd := range fds {
 		f.steps--
-		p := place{pid, fd}
-		n := f.inode(p)
+		n := f.inode(int(dir.Fd()), fd)
 		if n == 0 {
 			continue
 		}
@@ -140,23 +215,32 @@ func (f *finder) has(pid int, inode uint64) (found bool) {
 			clear(f.seen)
 		}
 		f.seen[n] = p
-		found = found || n == inode
+		if n == inode {
+			found = p
+			at := place{pid, fd}
+			f.near = toFront(f.near, at, maxNear, at.is)
+		}
 	}
 	return found
 }
 
-// inode returns the socket at p, 0 if there is none (any more).
-func (f *finder) inode(p place) uint64 {
-	link, err := os.Readlink(f.proc + "/" + strconv.Itoa(p.pid) + "/fd/" + p.fd)
-	digits, ok := strings.CutPrefix(link, "socket:[")
-	if err != nil || !ok {
-		return 0
-	}
-	n, err := strconv.ParseUint(strings.TrimSuffix(digits, "]"), 10, 64)
+// inode returns the socket that a link in the folder dir leads to, 0 if there
+// is none (any more).
+func (f *finder) inode(dir int, name string) (inode uint64) {
+	size, err := unix.Readlinkat(dir, name, f.link[:])
 	if err != nil {
 		return 0
 	}
-	return n
+	digits, ok := bytes.CutPrefix(f.link[:size], []byte("socket:["))
+	if digits, closed := bytes.CutSuffix(digits, []byte("]")); ok && closed && len(digits) < 20 {
+		for _, d := range digits {
+			if d < '0' || d > '9' {
+				return 0
+			}
+			inode = 10*inode + uint64(d-'0')
+		}
+	}
+	return inode
 }
 
 // comm returns the short name of the process below dir.
@@ -165,20 +249,23 @@ func comm(dir string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// budget lets searches have a tenth of one processor in the long run, and more
-// for a moment. The zero budget is full.
+// budget lets searches have a fiftieth of one processor in the long run, and
+// more for a moment. The zero budget is full.
 type budget struct {
 	left time.Duration
 	at   time.Time
 }
 
-const reserve = 200 * time.Millisecond
+const (
+	share   = 50
+	reserve = 200 * time.Millisecond
+)
 
 func (b *budget) allows(now time.Time) bool {
 	if b.at.IsZero() {
 		b.left = reserve
 	} else {
-		b.left = min(b.left+now.Sub(b.at)/10, reserve)
+		b.left = min(b.left+now.Sub(b.at)/share, reserve)
 	}
 	b.at = now
 	return b.left > 0

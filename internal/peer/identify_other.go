@@ -14,7 +14,7 @@ type finder struct{}
 
 func newFinder([]User) *finder { return nil }
 
-func (*finder) process(owner) (pid int, program string, err error) {
+func (*finder) process(owner, func() bool) (pid int, program string, err error) {
 	return 0, "", fmt.Errorf("processes by their sockets on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 

@@ -15,7 +15,7 @@ type finder struct{}
 
 func newFinder([]User) *finder { return nil }
 
-func (*finder) process(o owner) (pid int, program string, err error) {
+func (*finder) process(o owner, _ func() bool) (pid int, program string, err error) {
 	program, err = programOf(uint32(o.key))
 	if err != nil {
 		return 0, "", err

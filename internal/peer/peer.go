@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"syscall"
 )
 
@@ -29,6 +30,11 @@ import (
 // the connection: it was closed, or it is not on this machine or in this
 // network namespace.
 var ErrNotFound = errors.New("no process holds the other end of this connection")
+
+// ErrBusy reports that finding programs has taken its share of the processor
+// for now. Somewhat later the same question may be answered, together with
+// those that have come up meanwhile. It wraps [ErrNotFound].
+var ErrBusy = fmt.Errorf("searched too much lately: %w", ErrNotFound)
 
 // A User is an account of this machine: a decimal user id, on Windows a SID
 // ("S-1-5-..."). The zero User is nobody. Users are equal when their texts are.
@@ -51,6 +57,23 @@ type Checker struct {
 	users  []User
 	table  table
 	finder *finder
+
+	mu    sync.Mutex // guards what follows
+	notes [maxNotes]note
+}
+
+// maxNotes is how many connections may lie between the check of one and its
+// naming, a power of two.
+const maxNotes = 256
+
+// A note is what the check of one connection found out, kept so that naming
+// the program behind it need not ask again. It never answers a check: the port
+// of a connection that has ended may belong to another user a moment later, so
+// each check asks the system, whatever was found before. At worst a note names
+// the wrong program on somebody's screen.
+type note struct {
+	client, server netip.AddrPort
+	owner          owner
 }
 
 // An owner is what the system tells of the peer's end of a connection: its
@@ -61,7 +84,9 @@ type owner struct {
 	key  uint64
 }
 
-// New checks c. Close the Checker when done.
+// New checks c. What the checks need open they get now, as far as it can be
+// had, so that they go on when the process has run out of descriptors. Close
+// the Checker when done.
 func New(c Config) (*Checker, error) {
 	for _, u := range c.Allow {
 		if err := checkUser(u); err != nil {
@@ -76,7 +101,9 @@ func New(c Config) (*Checker, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	users := append(slices.Clone(c.Allow), own)
-	return &Checker{users: users, table: newTable(c.Log), finder: newFinder(users)}, nil
+	checker := &Checker{users: users, table: newTable(c.Log), finder: newFinder(users)}
+	checker.table.prepare()
+	return checker, nil
 }
 
 // Lookup returns the user of the socket at remote which is connected to local.
@@ -91,12 +118,35 @@ func (c *Checker) Lookup(local, remote netip.AddrPort) (User, error) {
 }
 
 func (c *Checker) lookup(local, remote netip.AddrPort) (owner, error) {
-	client := netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
-	server := netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
+	client, server := unmap(remote), unmap(local)
 	if !client.IsValid() || !server.IsValid() || client.Addr().Is4() != server.Addr().Is4() {
 		return owner{}, fmt.Errorf("%v to %v is not a TCP connection", remote, local)
 	}
 	return c.table.owner(client, server)
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// noteDown keeps o for the naming that follows a check.
+func (c *Checker) noteDown(local, remote netip.AddrPort, o owner) {
+	n := note{unmap(remote), unmap(local), o}
+	c.mu.Lock()
+	c.notes[remote.Port()%maxNotes] = n
+	c.mu.Unlock()
+}
+
+// takeNote returns what the last check of the connection found out, once.
+func (c *Checker) takeNote(local, remote netip.AddrPort) (o owner, ok bool) {
+	client, server := unmap(remote), unmap(local)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := &c.notes[remote.Port()%maxNotes]
+	if n.client != client || n.server != server || !client.IsValid() {
+		return owner{}, false
+	}
+	o = n.owner
+	*n = note{}
+	return o, true
 }
 
 // Identity says who is at the other end of a connection.
@@ -110,17 +160,32 @@ type Identity struct {
 // those of [Checker.Lookup]. It is for showing to people, not for deciding: a
 // process can call itself anything, and of several that share the socket one
 // is named. On Linux only processes of this process's user and of the allowed
-// users are looked at, and the work over time is bounded, so that a busy
-// machine may get no answer: then PID is 0 and the error wraps [ErrNotFound].
+// users are looked at, and the work over time is bounded: where the share is
+// used up, PID is 0 and the error is [ErrBusy], so that who waits gets the
+// answers for many connections out of one search. The connection may have ended
+// since its check if it was seen while it lasted.
 //
 // It can take milliseconds, so it has no place on the path of a request.
 func (c *Checker) Identify(local, remote netip.AddrPort) (Identity, error) {
-	o, err := c.lookup(local, remote)
-	if err != nil {
-		return Identity{}, err
+	o, noted := c.takeNote(local, remote)
+	if !noted {
+		var err error
+		if o, err = c.lookup(local, remote); err != nil {
+			return Identity{}, err
+		}
 	}
+	var err error
 	id := Identity{UID: o.user.number()}
-	id.PID, id.Program, err = c.finder.process(o)
+	id.PID, id.Program, err = c.finder.process(o, func() bool {
+		if !noted {
+			return true // just looked up
+		}
+		now, err := c.lookup(local, remote)
+		return err == nil && now == o
+	})
+	if errors.Is(err, ErrBusy) {
+		c.noteDown(local, remote, o)
+	}
 	if err != nil {
 		return id, fmt.Errorf("program behind %v: %w", remote, err)
 	}
@@ -131,13 +196,14 @@ func (c *Checker) Identify(local, remote netip.AddrPort) (Identity, error) {
 // belongs to this process's effective user or to an allowed one. Everything
 // else is a [*DeniedError], a failure to find out included.
 func (c *Checker) Allowed(local, remote netip.AddrPort) error {
-	user, err := c.Lookup(local, remote)
+	o, err := c.lookup(local, remote)
 	if err != nil {
 		return &DeniedError{Remote: remote, Err: err}
 	}
-	if !slices.Contains(c.users, user) {
-		return &DeniedError{Remote: remote, User: user}
+	if !slices.Contains(c.users, o.user) {
+		return &DeniedError{Remote: remote, User: o.user}
 	}
+	c.noteDown(local, remote, o)
 	return nil
 }
 

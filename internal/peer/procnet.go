@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -16,7 +17,11 @@ import (
 // read is passed over: at worst the peer is not found, and denied.
 func findInProc(r io.Reader, client, server netip.AddrPort) (socket, error) {
 	lines := bufio.NewScanner(r)
+	port := fmt.Appendf(nil, ":%04X ", client.Port())
 	for lines.Scan() {
+		if !bytes.Contains(lines.Bytes(), port) {
+			continue // nearly all of a busy machine's thousands
+		}
 		if s, ok := parseProcLine(lines.Text(), client, server); ok {
 			return s, nil
 		}

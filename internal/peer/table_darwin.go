@@ -16,6 +16,8 @@ type table struct{}
 
 func newTable(*slog.Logger) table { return table{} }
 
+func (table) prepare() {}
+
 func (table) close() error { return nil }
 
 // owner describes the socket bound to client, connected to server.

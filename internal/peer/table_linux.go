@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,10 +27,38 @@ var errOverflow = errors.New("the peer's user has no number in this user namespa
 // table asks the kernel for one socket over a netlink socket that stays open,
 // and reads /proc/net where netlink is not to be had (gVisor, a sandbox or a
 // systemd unit without AF_NETLINK).
-type table struct{ *netlink }
+type table struct {
+	*netlink
+	last *atomic.Pointer[namedUser] // the user named last, hardly ever another one
+}
+
+type namedUser struct {
+	uid  uint32
+	user User
+}
 
 func newTable(log *slog.Logger) table {
-	return table{&netlink{log: log, open: openDiag, fd: -1}}
+	return table{&netlink{log: log, open: openDiag, fd: -1}, &atomic.Pointer[namedUser]{}}
+}
+
+// prepare opens what the look-ups keep open. Where that fails they try again.
+func (t table) prepare() {
+	overflowUID()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if fd, err := t.open(); err == nil {
+		t.fd = fd
+	}
+}
+
+// name is [uidUser] without making the same text again and again.
+func (t table) name(uid uint32) User {
+	if n := t.last.Load(); n != nil && n.uid == uid {
+		return n.user
+	}
+	n := &namedUser{uid, uidUser(uid)}
+	t.last.Store(n)
+	return n.user
 }
 
 // owner describes the socket bound to client, connected to server.
@@ -44,7 +73,7 @@ func (t table) owner(client, server netip.AddrPort) (owner, error) {
 	case isOverflow(s.uid):
 		return owner{}, errOverflow
 	}
-	return owner{user: uidUser(s.uid), key: s.inode}, nil
+	return owner{user: t.name(s.uid), key: s.inode}, nil
 }
 
 type netlink struct {
@@ -54,8 +83,10 @@ type netlink struct {
 	mu     sync.Mutex // guards what follows; one question at a time
 	fd     int        // -1: not open
 	seq    uint32
-	works  bool // has named a socket
-	failed bool // and the log says so
+	asked  diagQuestion
+	answer [1024]byte // here and not on the stack of each connection
+	works  bool       // has named a socket
+	failed bool       // and the log says so
 	closed bool
 }
 
@@ -107,18 +138,18 @@ func (n *netlink) ask(client, server netip.AddrPort) (socket, error) {
 	n.seq++
 	deadline := time.Now().Add(askTimeout)
 	// Written without an address, a netlink datagram goes to the kernel.
+	question := n.asked.fill(n.seq, client, server)
 	if err := retry(deadline, func() error {
-		_, err := unix.Write(n.fd, diagRequest(n.seq, client, server))
+		_, err := unix.Write(n.fd, question)
 		return err
 	}); err != nil {
 		return socket{}, fmt.Errorf("ask netlink: %w", err)
 	}
-	var buf [4096]byte
 	for time.Now().Before(deadline) {
 		var size int
 		var from unix.Sockaddr
 		if err := retry(deadline, func() (err error) {
-			size, from, err = unix.Recvfrom(n.fd, buf[:], 0)
+			size, from, err = unix.Recvfrom(n.fd, n.answer[:], 0)
 			return err
 		}); err != nil {
 			return socket{}, fmt.Errorf("netlink answer: %w", err)
@@ -126,7 +157,7 @@ func (n *netlink) ask(client, server netip.AddrPort) (socket, error) {
 		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
 			continue // not from the kernel: any process may write to us
 		}
-		if s, done, err := parseDiag(buf[:size], n.seq, client, server); done {
+		if s, done, err := parseDiag(n.answer[:size], n.seq, client, server); done {
 			return s, err
 		}
 	}

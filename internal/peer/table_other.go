@@ -19,4 +19,6 @@ func (table) owner(_, _ netip.AddrPort) (owner, error) {
 	return owner{}, fmt.Errorf("same-user check of TCP connections on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
+func (table) prepare() {}
+
 func (table) close() error { return nil }

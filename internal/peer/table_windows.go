@@ -39,6 +39,8 @@ type table struct{}
 
 func newTable(*slog.Logger) table { return table{} }
 
+func (table) prepare() {}
+
 func (table) close() error { return nil }
 
 // owner returns the user of the process that holds the socket bound to client
