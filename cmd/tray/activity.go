@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -33,42 +34,57 @@ const (
 // clients finds out which program is behind each connection, in a goroutine of
 // its own, and keeps the requests that have ended together with it. Nothing
 // that the proxy calls waits for that: what cannot be identified in time is
-// kept without a name.
+// kept without a name. Once a connection's program is settled, its requests
+// meet no lock that another connection's could hold.
 type clients struct {
 	ring     activity.Ring
 	identify func(local, remote netip.AddrPort) (peer.Identity, error)
 	waiting  chan *client // more than it holds stay unknown
 
-	mu     sync.Mutex // guards what follows, and what the clients hold
-	latest map[netip.AddrPort]*client
-	order  [maxClients]*client // a ring, next is the oldest
-	next   int
+	byPort [256]atomic.Pointer[clientPage] // by the high byte of the client's port
+	order  [maxClients]atomic.Pointer[client]
+	next   atomic.Uint64 // modulo maxClients, the oldest in order
 }
+
+// clientPage has the latest client on each of 256 ports.
+type clientPage [256]atomic.Pointer[client]
 
 // client is the program at the other end of one accepted connection.
 type client struct {
 	local, remote netip.AddrPort
-	settled       bool // id is as good as it gets
-	id            peer.Identity
-	held          []activity.Entry // requests that ended before that
+
+	mu      sync.Mutex // guards what follows until it is settled; no more changes then
+	settled atomic.Bool
+	id      peer.Identity
+	held    []activity.Entry // requests that ended before that
 }
 
 func newClients(identify func(local, remote netip.AddrPort) (peer.Identity, error)) *clients {
-	return &clients{identify: identify, waiting: make(chan *client, maxWaiting), latest: map[netip.AddrPort]*client{}}
+	return &clients{identify: identify, waiting: make(chan *client, maxWaiting)}
+}
+
+// latest is where the client that came last from a port is noted; nil if none
+// has come from there or near.
+func (c *clients) latest(port uint16) *atomic.Pointer[client] {
+	page := c.byPort[port>>8].Load()
+	if page == nil {
+		return nil
+	}
+	return &page[port&0xff]
 }
 
 // accepted notes a new connection. It takes the place of an earlier one from
 // the same port, whose program must not be named for this one.
 func (c *clients) accepted(local, remote netip.AddrPort) {
 	n := &client{local: local, remote: unmapped(remote)}
-	c.mu.Lock()
-	if old := c.order[c.next]; old != nil && c.latest[old.remote] == old {
-		delete(c.latest, old.remote)
+	if page := &c.byPort[remote.Port()>>8]; page.Load() == nil {
+		page.CompareAndSwap(nil, new(clientPage))
 	}
-	c.order[c.next] = n
-	c.next = (c.next + 1) % maxClients
-	c.latest[n.remote] = n
-	c.mu.Unlock()
+	oldest := &c.order[(c.next.Add(1)-1)%maxClients]
+	if old := oldest.Swap(n); old != nil {
+		c.latest(old.remote.Port()).CompareAndSwap(old, nil)
+	}
+	c.latest(remote.Port()).Store(n)
 	select {
 	case c.waiting <- n:
 	default:
@@ -78,9 +94,10 @@ func (c *clients) accepted(local, remote netip.AddrPort) {
 
 // settle makes id the answer for n, and adds the requests that waited for it.
 func (c *clients) settle(n *client, id peer.Identity) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n.id, n.settled = id, true
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.id = id
+	n.settled.Store(true)
 	for _, e := range n.held {
 		c.ring.Add(n.name(e))
 	}
@@ -92,20 +109,31 @@ func (n *client) name(e activity.Entry) activity.Entry {
 	return e
 }
 
+// hold keeps e until n is settled, if it is not and has room.
+func (n *client) hold(e activity.Entry) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.settled.Load() || len(n.held) == maxHeld {
+		return false
+	}
+	n.held = append(n.held, e)
+	return true
+}
+
 // add keeps a request that came over the connection from remote; the zero
 // remote is unknown.
 func (c *clients) add(e activity.Entry, remote netip.AddrPort) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := c.latest[unmapped(remote)]
-	switch {
-	case n == nil:
-		c.ring.Add(e)
-	case n.settled || len(n.held) == maxHeld:
-		c.ring.Add(n.name(e))
-	default:
-		n.held = append(n.held, e)
+	if at := c.latest(remote.Port()); at != nil {
+		if n := at.Load(); n != nil && n.remote == unmapped(remote) {
+			if !n.settled.Load() && n.hold(e) {
+				return
+			}
+			if n.settled.Load() {
+				e = n.name(e)
+			}
+		}
 	}
+	c.ring.Add(e)
 }
 
 // run identifies clients until ctx ends; after that nobody waits for news.
@@ -116,10 +144,26 @@ func (c *clients) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case n := <-c.waiting:
-			// Why it is not known is of no use to anybody: the connection is
-			// gone, or the program is another user's.
-			id, _ := c.identify(n.local, n.remote)
-			c.settle(n, id)
+			c.settle(n, c.named(ctx, n))
+		}
+	}
+}
+
+// busyPause lets more connections come together for one search.
+const busyPause = 20 * time.Millisecond
+
+// named finds out who n is. Why it is not known is of no use to anybody: the
+// connection is gone, or the program is another user's.
+func (c *clients) named(ctx context.Context, n *client) peer.Identity {
+	for {
+		id, err := c.identify(n.local, n.remote)
+		if !errors.Is(err, peer.ErrBusy) {
+			return id
+		}
+		select {
+		case <-ctx.Done():
+			return id
+		case <-time.After(busyPause):
 		}
 	}
 }
@@ -131,7 +175,7 @@ func unmapped(a netip.AddrPort) netip.AddrPort {
 // Accepted implements [proxy.Observer].
 func (s *state) Accepted(local, remote netip.AddrPort) { s.clients.accepted(local, remote) }
 
-func entryOf(e proxy.Event) activity.Entry {
+func entryOf(e *proxy.Event) activity.Entry {
 	return activity.Entry{
 		Time: e.Time, Method: e.Method, Host: e.Host, Port: e.Port, Route: string(e.Route), Rule: e.Rule, Entry: e.Entry,
 		Upstream: e.Upstream, Status: e.Status, Result: result(e), Cause: string(e.Cause), Up: e.Up, Down: e.Down, Took: e.Took,
@@ -140,7 +184,7 @@ func entryOf(e proxy.Event) activity.Entry {
 
 // result is one of ok, aborted (one of the ends broke off), refused (we did
 // not try) and failed.
-func result(e proxy.Event) string {
+func result(e *proxy.Event) string {
 	switch e.Cause {
 	case "":
 		if e.Err != nil {

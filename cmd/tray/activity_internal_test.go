@@ -79,7 +79,7 @@ func TestResult(t *testing.T) {
 		{proxy.Event{Cause: proxy.CauseBadRequest}, "refused"},
 		{proxy.Event{Cause: proxy.CauseNotYourUser}, "refused"},
 	} {
-		if got := result(tt.in); got != tt.want {
+		if got := result(&tt.in); got != tt.want {
 			t.Errorf("%+v: got %s, want %s", tt.in, got, tt.want)
 		}
 	}
@@ -173,8 +173,14 @@ func TestClientsAreBounded(t *testing.T) {
 		for i := range more {
 			c.accepted(port(5372), port(2+i))
 		}
-		if len(c.latest) != maxClients {
-			t.Errorf("%d connections are known, want %d", len(c.latest), maxClients)
+		known := 0
+		for p := range 1 << 16 {
+			if at := c.latest(uint16(p)); at != nil && at.Load() != nil {
+				known++
+			}
+		}
+		if known != maxClients {
+			t.Errorf("%d connections are known, want %d", known, maxClients)
 		}
 		last := 2 + more - 1
 		c.add(activity.Entry{Host: "evicted"}, port(1))
@@ -186,7 +192,7 @@ func TestClientsAreBounded(t *testing.T) {
 		c.accepted(port(5372), port(60000))
 		<-c.waiting
 		n := &client{local: port(5372), remote: port(60001)}
-		c.latest[n.remote] = n
+		c.latest(n.remote.Port()).Store(n)
 		for range maxHeld + 1 {
 			c.add(activity.Entry{Host: "many"}, n.remote)
 		}
@@ -454,7 +460,7 @@ func BenchmarkClientsAdd(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			c.add(entryOf(e), port(1))
+			c.add(entryOf(&e), port(1))
 		}
 	})
 }

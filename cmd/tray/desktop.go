@@ -177,11 +177,9 @@ func (d *desktop) facts(now time.Time) ui.Facts {
 			f.RenewError = plan.Err.Error()
 		}
 	}
-	a.state.mu.Lock()
-	if a.state.path != nil {
-		f.Problems = append(f.Problems, ui.Problem{Cause: string(a.state.path.Cause), Detail: a.state.path.Detail, At: a.state.from})
+	if why, when := a.state.path.error(); why != nil {
+		f.Problems = append(f.Problems, ui.Problem{Cause: string(why.Cause), Detail: why.Detail, At: when})
 	}
-	a.state.mu.Unlock()
 	f.Recent = d.recent(now)
 	return f
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kerbpass/internal/peer"
@@ -121,11 +123,11 @@ type state struct {
 	app     *app
 	clients *clients
 
+	path path
+
 	mu   sync.Mutex // guards what follows
 	last proxy.AuthEvent
-	warn proxy.Cause  // the cause that was logged last and has not ended
-	path *proxy.Error // why the last request to the upstream got no further; nil: it did
-	from time.Time    // when that request came
+	warn proxy.Cause // the cause that was logged last and has not ended
 }
 
 func newState(a *app) *state {
@@ -134,18 +136,27 @@ func newState(a *app) *state {
 	})}
 }
 
-// Request implements [proxy.Observer].
+// Request implements [proxy.Observer]. For a request that worked it allocates
+// nothing and meets no lock that another request could hold.
 func (s *state) Request(e proxy.Event) {
-	s.clients.add(entryOf(e), e.Remote)
-	s.judgePath(e)
-	log := s.app.log
-	attrs := []any{"method", e.Method, "host", e.Host, "port", e.Port, "route", string(e.Route), "rule", e.Rule, "entry", e.Entry,
+	s.clients.add(entryOf(&e), e.Remote)
+	s.judgePath(&e)
+	level := slog.LevelDebug
+	if e.Cause != "" {
+		level = slog.LevelInfo
+	}
+	if s.app.log.Enabled(context.Background(), level) {
+		s.logRequest(level, &e)
+	}
+}
+
+func (s *state) logRequest(level slog.Level, e *proxy.Event) {
+	text, attrs := "request", []any{"method", e.Method, "host", e.Host, "port", e.Port, "route", string(e.Route), "rule", e.Rule, "entry", e.Entry,
 		"status", e.Status, "up", e.Up, "down", e.Down, "ms", e.Took.Milliseconds()}
 	if e.Cause != "" {
-		log.Info("request failed", append(attrs, "cause", string(e.Cause), "err", e.Err)...)
-		return
+		text, attrs = "request failed", append(attrs, "cause", string(e.Cause), "err", e.Err)
 	}
-	log.Debug("request", attrs...)
+	s.app.log.Log(context.Background(), level, text, attrs...)
 }
 
 // pathCauses are those that tell of the way to and through the upstream, not of
@@ -158,25 +169,89 @@ var pathCauses = map[proxy.Cause]bool{
 }
 
 // judgePath remembers whether the last request through the upstream got there.
-func (s *state) judgePath(e proxy.Event) {
+func (s *state) judgePath(e *proxy.Event) {
 	if e.Route != proxy.RouteProxy || e.Cause != "" && !pathCauses[e.Cause] {
 		return
+	}
+	if e.Cause == "" {
+		s.path.latest(e.Time)
+		if !s.path.broken.Load() {
+			return
+		}
 	}
 	var why *proxy.Error
 	if e.Cause != "" && !errors.As(e.Err, &why) {
 		why = &proxy.Error{Cause: e.Cause}
 	}
-	s.mu.Lock()
-	changed := false
-	if !e.Time.Before(s.from) { // a tunnel that ends now says nothing about a failure after it was opened
-		changed = (s.path == nil) != (why == nil) || why != nil && s.path.Cause != why.Cause
-		s.path, s.from = why, e.Time
-	}
-	s.mu.Unlock()
-	if changed {
+	if s.path.judge(e.Time, why) {
 		s.app.changed()
 	}
 }
+
+// path is what the last request through the upstream says about the way there.
+// The zero path is good. As long as it is, requests that work take no lock.
+type path struct {
+	from   atomic.Int64 // when that request began, as sinceStart
+	broken atomic.Bool  // why is not nil
+
+	mu   sync.Mutex   // guards what follows
+	why  *proxy.Error // why it got no further; nil: it did
+	when time.Time    // when it began, of one that got no further
+}
+
+// latest says that a request got through that began at t. The caller looks
+// at broken afterwards, and judge does both in the other order, so that a
+// failure of an earlier request is not what stays.
+func (p *path) latest(t time.Time) {
+	at := sinceStart(t)
+	for from := p.from.Load(); at > from && !p.from.CompareAndSwap(from, at); from = p.from.Load() {
+	}
+}
+
+// judge takes in what a request met that began at t, and reports whether that
+// is news. A tunnel that ends now says nothing about a failure after it was
+// opened.
+func (p *path) judge(t time.Time, why *proxy.Error) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if sinceStart(t) < p.from.Load() {
+		return false
+	}
+	old, when := p.why, p.when
+	p.set(why, t)
+	if sinceStart(t) < p.from.Load() && why != nil {
+		p.set(old, when)
+		return false
+	}
+	p.latest(t)
+	return (old == nil) != (why == nil) || why != nil && old.Cause != why.Cause
+}
+
+// set is for who holds p.mu.
+func (p *path) set(why *proxy.Error, when time.Time) {
+	p.why, p.when = why, when
+	p.broken.Store(why != nil)
+}
+
+// good forgets a failure.
+func (p *path) good() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.set(nil, time.Time{})
+}
+
+// error is why the last request got no further, and when it began; nil: it did.
+func (p *path) error() (why *proxy.Error, when time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.why, p.when
+}
+
+var started = time.Now()
+
+// sinceStart makes of t what can be compared without a lock, whatever happens
+// to the clock.
+func sinceStart(t time.Time) int64 { return max(0, int64(t.Sub(started))) }
 
 // Authenticated implements [proxy.Observer]. A failure that goes on is logged
 // when it starts and when it ends.
@@ -185,7 +260,7 @@ func (s *state) Authenticated(e proxy.AuthEvent) {
 	defer s.mu.Unlock()
 	s.last = e
 	if e.Result == proxy.AuthAccepted || e.Result == proxy.AuthNotChallenged {
-		s.path = nil // known before the request has ended; a tunnel may stay for days
+		s.path.good() // known before the request has ended; a tunnel may stay for days
 	}
 	if e.Cause != s.warn {
 		switch {
@@ -214,8 +289,9 @@ func (a *app) report(ctx context.Context) report {
 	r.Proxy.State, r.Proxy.Listen, r.Proxy.Open = "listening", a.addrs(), a.proxy.Open()
 	r.Proxy.PausedUntil = utc(a.pausedUntil())
 	a.state.mu.Lock()
-	last, path := a.state.last, a.state.path
+	last := a.state.last
 	a.state.mu.Unlock()
+	path, _ := a.state.path.error()
 	if last.Result != "" {
 		spn, _ := servicePrincipal(ctx, last.Upstream, p.spn, "off")
 		r.Proxy.LastAuth = authReport{utc(last.Time), last.Result, last.Cause, spn, last.TokenBytes}

@@ -11,6 +11,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,28 +42,43 @@ type Entry struct {
 // Ring keeps the last [Size] entries. The zero Ring is empty and ready. All
 // methods are safe for concurrent use.
 type Ring struct {
-	mu      sync.Mutex // guards what follows, and is held for a few entries' copying at most
-	last    uint64     // Seq of the newest entry
-	entries [Size]Entry
-	news    chan struct{} // closed by the next Add; nil while nobody waits
+	last  atomic.Uint64 // Seq given last; its entry may still be on its way
+	slots [Size]slot    // the entry with a Seq is in slot Seq modulo Size
+
+	waiting atomic.Bool // news is not nil
+	mu      sync.Mutex  // guards what follows
+	news    chan struct{}
 	closed  bool
 }
 
+// A slot has a lock of its own, so that who adds an entry meets nobody but a
+// reader that copies this very slot.
+type slot struct {
+	mu    sync.Mutex // guards entry
+	entry Entry
+}
+
 // Add gives e the next Seq and keeps it in place of the oldest entry. It waits
-// for no reader.
+// for no reader, and allocates nothing unless it has to cut a string.
 func (r *Ring) Add(e Entry) {
-	for _, s := range []*string{&e.Program, &e.Method, &e.Host, &e.Route, &e.Rule, &e.Entry, &e.Upstream, &e.Result, &e.Cause} {
+	for _, s := range [...]*string{&e.Program, &e.Method, &e.Host, &e.Route, &e.Rule, &e.Entry, &e.Upstream, &e.Result, &e.Cause} {
 		// A method may be as long as a request head; the clone lets go of it.
 		if len(*s) > maxText {
 			*s = strings.Clone((*s)[:maxText])
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.last++
-	e.Seq = r.last
-	r.entries[r.last%Size] = e
-	r.wake()
+	e.Seq = r.last.Add(1)
+	s := &r.slots[e.Seq%Size]
+	s.mu.Lock()
+	if s.entry.Seq < e.Seq { // else we were overtaken by a whole ring
+		s.entry = e
+	}
+	s.mu.Unlock()
+	if r.waiting.Load() {
+		r.mu.Lock()
+		r.wake()
+		r.mu.Unlock()
+	}
 }
 
 // maxText holds the longest host name and what goes before it in a URL.
@@ -73,75 +89,70 @@ func (r *Ring) wake() {
 	if r.news != nil {
 		close(r.news)
 		r.news = nil
+		r.waiting.Store(false)
 	}
 }
 
 // Last returns the Seq of the newest entry, 0 if there has been none.
-func (r *Ring) Last() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.last
-}
+func (r *Ring) Last() uint64 { return r.last.Load() }
 
 // Since returns the entries newer than seq, oldest first and at most max of
-// them. A seq that has not been given yet is from another Ring, in an earlier
-// life of the program, and counts as 0.
+// them, up to the first one that is still on its way. A seq that has not been
+// given yet is from another Ring, in an earlier life of the program, and counts
+// as 0.
 func (r *Ring) Since(seq uint64, max int) []Entry {
-	r.mu.Lock()
-	if seq > r.last {
+	last := r.last.Load()
+	if seq > last {
 		seq = 0
 	}
-	n := min(int(min(r.last-seq, Size)), max)
-	r.mu.Unlock()
+	n := min(int(min(last-seq, Size)), max)
 	if n <= 0 {
 		return nil
 	}
+	if last-seq > Size {
+		seq = last - Size // the older ones are overwritten
+	}
 	out := make([]Entry, 0, n)
-	for more := true; more; {
-		out, more = r.copy(out, &seq)
+	for len(out) < n && seq < r.last.Load() {
+		s := &r.slots[(seq+1)%Size]
+		s.mu.Lock()
+		e := s.entry
+		s.mu.Unlock()
+		switch {
+		case e.Seq <= seq:
+			return out
+		case e.Seq > seq+1:
+			seq = e.Seq - Size // overwritten meanwhile, and so are those before
+		default:
+			out = append(out, e)
+			seq++
+		}
 	}
 	return out
-}
-
-// copyStep keeps Add from waiting for the copying of a whole ring.
-const copyStep = 16
-
-// copy appends the next few entries after *seq, moves it on, and reports
-// whether there are more and out has room for them.
-func (r *Ring) copy(out []Entry, seq *uint64) ([]Entry, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for range copyStep {
-		if r.last-*seq > Size {
-			*seq = r.last - Size // the older ones are overwritten
-		}
-		if *seq == r.last || len(out) == cap(out) {
-			return out, false
-		}
-		*seq++
-		out = append(out, r.entries[*seq%Size])
-	}
-	return out, true
 }
 
 // Wait returns every entry newer than seq, as Since does, as soon as there is
 // one; nil when ctx ends or the Ring is closed before that.
 func (r *Ring) Wait(ctx context.Context, seq uint64) []Entry {
 	for {
-		r.mu.Lock()
-		if r.last != seq && r.last > 0 {
-			r.mu.Unlock()
-			return r.Since(seq, Size)
+		if all := r.Since(seq, Size); len(all) > 0 {
+			return all
 		}
+		r.mu.Lock()
 		if r.closed {
 			r.mu.Unlock()
 			return nil
 		}
 		if r.news == nil {
 			r.news = make(chan struct{})
+			r.waiting.Store(true)
 		}
 		news := r.news
 		r.mu.Unlock()
+		// Once more: what was added before waiting was set has told nobody.
+		if all := r.Since(seq, Size); len(all) > 0 {
+			return all
+		}
 		select {
 		case <-news:
 		case <-ctx.Done():
