@@ -156,7 +156,25 @@ func (a *app) run(ctx context.Context) error {
 	}
 	p := a.now.Load()
 	a.log.Info("listening", "addr", a.addrs(), "upstream", p.upstreamURLs(), "kerberos", p.kerberos)
-	return runAll(ctx, services...)
+	return runAll(ctx, append(services, a.giveBack)...)
+}
+
+// afterStart is when nothing of the start is under way any more.
+const afterStart = 400 * time.Millisecond
+
+// giveBack returns the memory that only the start needed. The heap stays as it
+// is: collecting it would map more of the program again than it frees.
+func (a *app) giveBack(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(afterStart):
+	}
+	if err := unmapProgram(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		a.log.Debug("pages of the start not given back", "err", err)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // watchNetwork starts afresh when the machine wakes up or the network changes:

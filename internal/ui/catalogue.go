@@ -1,6 +1,8 @@
 package ui
 
 import (
+	"sync"
+
 	"golang.org/x/text/feature/plural"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message/catalog"
@@ -20,7 +22,9 @@ var wordings = map[language.Tag]wording{
 	language.French:          french,
 }
 
-var messages = compile(wordings)
+// messages is made when something is worded for the first time, which a helper
+// without a desktop never does.
+var messages = sync.OnceValue(func() catalog.Catalog { return compile(wordings) })
 
 // compile panics on a text that is not well formed, which is a bug.
 func compile(wordings map[language.Tag]wording) catalog.Catalog {

@@ -3,6 +3,7 @@ package ui
 import (
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/text/language"
@@ -20,7 +21,7 @@ type Printer struct {
 // offered are the languages of the catalogue; the first is for everybody else.
 var offered = []language.Tag{language.English, language.German, language.French}
 
-var matcher = language.NewMatcher(offered)
+var matcher = sync.OnceValue(func() language.Matcher { return language.NewMatcher(offered) })
 
 // twelveHours are the regions where those who get English read 6:10 PM and the
 // month before the day. English without a region gets 18:10.
@@ -36,7 +37,7 @@ func NewPrinter(lang string, zone *time.Location, locale ...string) *Printer {
 	}
 	tag := choose(append([]string{lang}, locale...))
 	base, _ := tag.Base()
-	return &Printer{messages: message.NewPrinter(tag, message.Catalog(messages)), language: base.String(), zone: zone}
+	return &Printer{messages: message.NewPrinter(tag, message.Catalog(messages())), language: base.String(), zone: zone}
 }
 
 // Language is the language as a page declares it: en, de or fr.
@@ -51,7 +52,7 @@ func choose(wanted []string) language.Tag {
 		if err != nil {
 			break // C, POSIX or nonsense
 		}
-		_, i, _ := matcher.Match(tag)
+		_, i, _ := matcher().Match(tag)
 		region, sure := tag.Region()
 		if offered[i] == language.English && sure == language.Exact && slices.Contains(twelveHours, region.String()) {
 			return language.AmericanEnglish
