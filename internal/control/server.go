@@ -96,11 +96,26 @@ type checked struct {
 	config Config
 }
 
+// Accept waits and tries again where the process or the machine has run out of
+// descriptors or memory, and says so once for as long as that lasts.
 func (l *checked) Accept() (net.Conn, error) {
+	short := false
 	for {
 		c, err := l.Listener.Accept()
+		if isShortage(err) {
+			if !short {
+				l.config.Log.Warn("control connections have to wait", "err", err)
+				short = true
+			}
+			time.Sleep(shortagePause)
+			continue
+		}
 		if err != nil {
 			return nil, err
+		}
+		if short {
+			l.config.Log.Info("control connections are accepted again")
+			short = false
 		}
 		if err := l.config.Allow(c); err != nil {
 			l.config.Log.Warn("control connection refused", "err", err)
@@ -109,6 +124,17 @@ func (l *checked) Accept() (net.Conn, error) {
 		}
 		return c, nil
 	}
+}
+
+// shortagePause is between two attempts to accept a connection.
+const shortagePause = 200 * time.Millisecond
+
+// isShortage reports an error that ends by itself, as the net package sees it:
+// a connection that broke off too early is one, and waiting for the next does
+// no harm.
+func isShortage(err error) bool {
+	var e interface{ Temporary() bool }
+	return errors.As(err, &e) && e.Temporary()
 }
 
 // guard refuses what a browser may have sent, and bounds bodies.
