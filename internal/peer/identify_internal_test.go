@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -128,6 +129,12 @@ func TestFindOfEnded(t *testing.T) {
 	if pid, _, err := p.find(11, func() bool { return false }); pid != 0 || !errors.Is(err, ErrNotFound) || p.steps != maxSteps {
 		t.Errorf("got %d, %v after %d steps", pid, err, maxSteps-p.steps)
 	}
+	// Nor to the end, when it ends meanwhile.
+	p.process(200, slices.Repeat([]string{"/dev/null"}, askSteps)...)
+	asked := 0
+	if pid, _, err := p.find(11, func() bool { asked++; return asked == 1 }); pid != 0 || !errors.Is(err, ErrNotFound) || maxSteps-p.steps != 1+askSteps {
+		t.Errorf("ends meanwhile: got %d, %v after %d steps", pid, err, maxSteps-p.steps)
+	}
 }
 
 // The process has gone between its descriptors and its name.
@@ -170,6 +177,9 @@ func TestFindIsBounded(t *testing.T) {
 	if _, _, err := p.find(11, alive); err != ErrBusy || p.steps != maxSteps {
 		t.Errorf("without budget: got %v after %d steps", err, maxSteps-p.steps)
 	}
+	if _, _, err := p.find(11, func() bool { return false }); err != ErrNotFound {
+		t.Errorf("ended, without budget: got %v, want no second question", err)
+	}
 	for range 2 * maxRecent {
 		p.budget = budget{}
 		pid := 1000 + len(p.recent)
@@ -191,8 +201,8 @@ func TestBudget(t *testing.T) {
 		{0, reserve - time.Millisecond, true}, // full at first
 		{0, 3 * time.Millisecond, true},       // a millisecond is left; two too many are spent
 		{0, 0, false},
-		{99 * time.Millisecond, 0, false},
-		{2 * time.Millisecond, 0, true}, // a fiftieth of the time is enough now
+		{59 * time.Millisecond, 0, false},
+		{2 * time.Millisecond, 0, true}, // a thirtieth of the time is enough now
 		{time.Hour, reserve, true},      // but not saved up without end
 		{0, 0, false},
 	} {

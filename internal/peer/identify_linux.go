@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 // Bounds of one search and of what is remembered.
 const (
 	maxSteps  = 20_000 // links read and processes looked at, a microsecond or so each
+	askSteps  = 50     // of them until the next look whether the connection is still there
 	maxSeen   = 4096   // sockets
 	maxRecent = 8      // processes
 	maxNear   = 8      // descriptors
@@ -77,17 +79,22 @@ func (f *finder) process(o owner, alive func() bool) (pid int, program string, e
 func (f *finder) find(inode uint64, alive func() bool) (pid int, program string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	began := f.now()
+	runtime.LockOSThread() // whose time is counted
+	defer runtime.UnlockOSThread()
+	began, used := f.now(), threadTime()
 	p := f.seen[inode]
 	if p == nil || began.Sub(p.at) > freshFor {
 		if !f.budget.allows(began) {
+			if !alive() {
+				return 0, "", ErrNotFound // and never will be found
+			}
 			return 0, "", ErrBusy
 		}
 		delete(f.seen, inode)
 		if p = f.nearby(inode, began); p == nil && alive() {
-			p = f.search(inode, began)
+			p = f.search(inode, began, alive)
 		}
-		defer func() { f.budget.spend(f.now().Sub(began)) }()
+		f.budget.spend(threadTime() - used)
 	}
 	if p == nil {
 		return 0, "", ErrNotFound
@@ -142,22 +149,31 @@ func (f *finder) nearby(inode uint64, now time.Time) *process {
 	return nil
 }
 
-func (f *finder) search(inode uint64, now time.Time) *process {
+// search looks at processes until one has the socket, or alive says that none
+// has it any more.
+func (f *finder) search(inode uint64, now time.Time, alive func() bool) *process {
 	f.steps = maxSteps
+	next := f.steps - askSteps
+	missed := func(pid int) (p *process, more bool) {
+		if p = f.has(pid, inode, now); p != nil || f.steps <= 0 {
+			return p, false
+		}
+		if f.steps <= next {
+			next = f.steps - askSteps
+			return nil, alive()
+		}
+		return nil, true
+	}
 	for _, r := range f.recent {
-		if p := f.has(r.pid, inode, now); p != nil {
+		if p, more := missed(r.pid); !more {
 			return p
 		}
 	}
-	all := f.processes()
-	for _, pid := range all {
-		if f.steps <= 0 {
-			break
-		}
+	for _, pid := range f.processes() {
 		if slices.ContainsFunc(f.recent, func(r *process) bool { return r.pid == pid }) {
 			continue
 		}
-		if p := f.has(pid, inode, now); p != nil {
+		if p, more := missed(pid); !more {
 			return p
 		}
 	}
@@ -249,7 +265,17 @@ func comm(dir string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// budget lets searches have a fiftieth of one processor in the long run, and
+// threadTime is the processor time that the current thread has had: on a busy
+// machine a search takes longer, but costs no more.
+func threadTime() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// budget lets searches have a small share of one processor in the long run, and
 // more for a moment. The zero budget is full.
 type budget struct {
 	left time.Duration
@@ -257,7 +283,7 @@ type budget struct {
 }
 
 const (
-	share   = 50
+	share   = 30 // one part in so many
 	reserve = 200 * time.Millisecond
 )
 
