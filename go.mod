@@ -12,7 +12,7 @@ require (
 	github.com/chromedp/chromedp v0.23.0 // ui/web, tests only: the settings page in a real browser
 	github.com/ebitengine/purego v0.11.3 // ticket/gss, ui/window: calling the system's Kerberos library and web view instead of cgo
 	github.com/fsnotify/fsnotify v1.10.1 // settings: noticing edits instead of polling
-	github.com/godbus/dbus/v5 v5.2.4 // netwatch, ui/tray, ui/notify: resume from sleep, the tray's bus, notifications
+	github.com/godbus/dbus/v5 v5.2.4 // netwatch, sysproxy, ui/tray, ui/notify: resume from sleep, NetworkManager and dconf, the tray's bus, notifications
 	github.com/jcmturner/gofork v1.7.6 // ticket/krb5: the ASN.1 that gokrb5's messages are made for
 	github.com/jcmturner/gokrb5/v8 v8.4.4 // ticket/krb5 and demo/realm: Kerberos messages and crypto instead of our own
 	github.com/kardianos/service v1.3.0 // autostart/userservice: the proxy as a user service
@@ -20,7 +20,7 @@ require (
 	github.com/wailsapp/go-webview2 v1.0.16 // ui/window: Windows' own web view
 	github.com/zalando/go-keyring v0.2.8 // ticket/keyring: Secret Service, Keychain and Credential Manager
 	golang.org/x/net v0.62.0 // route: UTS 46 host names; above what gokrb5 asks for, for its fixes
-	golang.org/x/sys v0.49.0 // peer: socket diagnosis, TCP tables and peer credentials
+	golang.org/x/sys v0.49.0 // peer, sysproxy: socket diagnosis, TCP tables and peer credentials; inotify, the registry
 	golang.org/x/term v0.47.0 // cmd/tray: a password typed without being shown
 	golang.org/x/text v0.43.0 // ui: message catalogues in three languages
 )
