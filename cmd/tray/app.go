@@ -34,7 +34,8 @@ type appConfig struct {
 	log     *slog.Logger
 	control net.Listener // nil: no control channel; closed by run
 
-	keyring passwords // nil: no password is remembered
+	keyring passwords      // nil: no password is remembered
+	system  *systemProxies // nil: not asked
 
 	// For the demo and tests: how to dial, whom to trust.
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -185,7 +186,10 @@ func (a *app) watchNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.Run(ctx, func(e netwatch.Event) { a.forget("network: " + e.Reason) })
+	return w.Run(ctx, func(e netwatch.Event) {
+		a.forget("network: " + e.Reason)
+		a.cfg.system.look()
+	})
 }
 
 // runAll starts every service, stops them all once the first one ends, and

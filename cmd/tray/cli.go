@@ -52,7 +52,8 @@ type cli struct {
 
 	config, logLevel, logFormat string
 	json                        bool
-	logs                        *logSink // nil until logger is called
+	logs                        *logSink       // nil until logger is called
+	system                      *systemProxies // of the last store
 }
 
 func (c *cli) run(ctx context.Context) error {
@@ -168,11 +169,16 @@ func (c *cli) store(flags map[string]any, log *slog.Logger) (*settings.Store, er
 			return nil, failf(exitFailed, "Give the settings file with --config.", "No configuration folder: %v.", err)
 		}
 	}
-	return settings.Open(settings.Config{
+	c.system = newSystemProxies(c.lookupEnv)
+	store, err := settings.Open(settings.Config{
 		Path: path, LookupEnv: c.lookupEnv, Flags: flags, Log: log,
 		Check:        map[string]func(any) error{"bypass.exact": checkExact},
-		SelfUpstream: selfUpstream,
+		SelfUpstream: selfUpstream, System: c.system.upstreams,
 	})
+	if err == nil {
+		c.system.join(store)
+	}
+	return store, err
 }
 
 // readable is store for commands that print what the file says: one that cannot

@@ -79,6 +79,7 @@ func (a *app) handler() http.Handler {
 		writeResult(w, editBypass(a.cfg.store, req))
 	})
 	mux.HandleFunc("GET /v1/activity", a.serveActivity)
+	mux.HandleFunc("GET /v1/found", a.serveFound)
 	mux.HandleFunc("POST /v1/quit", func(w http.ResponseWriter, r *http.Request) {
 		control.WriteJSON(w, struct{}{})
 		a.log.Info("quit was asked for")

@@ -100,11 +100,12 @@ func (c *cli) openApp(flags runFlags) (*app, error) {
 	if err != nil {
 		return nil, failf(exitFailed, "Check what is named there. "+noChannelHint, "The control channel cannot be opened: %v.", err)
 	}
-	a, err := newApp(appConfig{store: store, log: log, control: l, keyring: keyring})
+	a, err := newApp(appConfig{store: store, log: log, control: l, keyring: keyring, system: c.system})
 	if err != nil {
 		l.Close()
 		return nil, err
 	}
+	a.services = append(a.services, a.watchSystem)
 	return a, nil
 }
 

@@ -288,6 +288,7 @@ func (a *app) report(ctx context.Context) report {
 	r := baseReport(ctx, a.tickets.cur.Load(), snap, a.cfg.store.Path())
 	r.Proxy.State, r.Proxy.Listen, r.Proxy.Open = "listening", a.addrs(), a.proxy.Open()
 	r.Proxy.PausedUntil = utc(a.pausedUntil())
+	r.Proxy.UpstreamSource = a.cfg.system.source(r.Proxy.UpstreamSource)
 	a.state.mu.Lock()
 	last := a.state.last
 	a.state.mu.Unlock()

@@ -58,7 +58,9 @@ func (c *cli) localReport(ctx context.Context) (report, error) {
 	cur := openTickets(ticketConfigOf(snap), ticket.Config{})
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return baseReport(ctx, cur, snap, store.Path()), nil
+	r := baseReport(ctx, cur, snap, store.Path())
+	r.Proxy.UpstreamSource = c.system.source(r.Proxy.UpstreamSource)
+	return r, nil
 }
 
 func (c *cli) cmdKerberos(ctx context.Context) *cobra.Command {

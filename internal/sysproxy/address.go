@@ -149,6 +149,12 @@ func (f *finding) problem(format string, args ...any) {
 	}
 }
 
+// failed reports that a program could not be asked.
+func (f *finding) failed(program string, err error) {
+	f.problem("%s: %v", program, err)
+	f.Late = errors.Is(err, errLate)
+}
+
 // proxy adds an upstream, or what is wrong with it.
 func (f *finding) proxy(raw string) {
 	if strings.TrimSpace(raw) == "" {

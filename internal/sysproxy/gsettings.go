@@ -65,7 +65,7 @@ func gnome(ctx context.Context, c Config) []Setting {
 	defer clear(out) // a password stands there too
 	if err != nil {
 		if using || !errors.As(err, new(*exec.ExitError)) { // else without the schema: no GNOME
-			f.problem("gsettings: %v", err)
+			f.failed("gsettings", err)
 		}
 		return f.done()
 	}
@@ -82,7 +82,7 @@ func spawn(ctx context.Context, env []string, program string, args ...string) ([
 	cmd.Stdout = &out
 	err := cmd.Run()
 	if ctx.Err() != nil {
-		err = errors.New("it did not answer in time")
+		err = errLate
 	}
 	return out.b.Bytes(), err
 }

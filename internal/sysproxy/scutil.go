@@ -122,7 +122,7 @@ func scutil(ctx context.Context, c Config, program string) []Setting {
 	f := c.finding(SourceMacOS, "scutil --proxy")
 	out, err := spawn(ctx, c.childEnv(), program, "--proxy")
 	if err != nil {
-		f.problem("scutil: %v", err)
+		f.failed("scutil", err)
 		return f.done()
 	}
 	return scutilSetting(f, string(out))

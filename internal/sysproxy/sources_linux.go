@@ -119,6 +119,7 @@ func networkManager(ctx context.Context, c Config) (all []Setting) {
 	if err := nm.get(nmPath, nmName, "ActiveConnections", &active); err != nil {
 		f := c.finding(SourceNetworkManager, "NetworkManager")
 		f.problem("it does not say which connections are active")
+		f.Late = ctx.Err() != nil
 		return f.done()
 	}
 	seen := map[dbus.ObjectPath]bool{"": true, "/": true}

@@ -10,6 +10,7 @@ package sysproxy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -49,6 +50,9 @@ type Setting struct {
 	// Problem says what of this setting cannot be used, "" nothing: a SOCKS
 	// proxy only, an address that is none, credentials that were left out.
 	Problem string
+	// Late: the source did not answer in time, so this is no word of its; what
+	// it said before may still be true.
+	Late bool
 }
 
 // Config says what Read and Watch look at.
@@ -115,7 +119,7 @@ func ask(ctx context.Context, c Config, sources []source) (all []Setting) {
 		case got := <-answers[i]: // both were ready
 			all = append(all, got...)
 		default:
-			all = append(all, Setting{Source: s.name, Problem: "it did not answer in time"})
+			all = append(all, Setting{Source: s.name, Problem: errLate.Error(), Late: true})
 		}
 	}
 	return all
@@ -139,6 +143,8 @@ func Choose(all []Setting) (upstreams []string, from Setting, ok bool) {
 	}
 	return nil, Setting{}, false
 }
+
+var errLate = errors.New("it did not answer in time")
 
 const (
 	settle    = 200 * time.Millisecond // of quiet before a change is told
