@@ -6,6 +6,10 @@
 //
 // No user name or password that stands in such a setting leaves this room. An
 // upstream is given only if the settings of this program would take it too.
+//
+// The Linux sources are tested against the real gsettings, dconf and D-Bus with
+// a NetworkManager of the test's, the Windows ones under Wine. The macOS one is
+// tested with a stand-in for scutil and has not run on a Mac yet.
 package sysproxy
 
 import (

@@ -367,7 +367,7 @@ func TestScutil(t *testing.T) {
 		{"IPv6, no port", dict("HTTPEnable : 1", "HTTPProxy : 2001:db8::1"), "", Setting{Upstreams: []string{"http://[2001:db8::1]:80"}}},
 		{"SOCKS only", dict("SOCKSEnable : 1", "SOCKSPort : 1080", "SOCKSProxy : p"), "SOCKS", Setting{}},
 		{"ourselves", dict("HTTPEnable : 1", "HTTPPort : 5372", "HTTPProxy : localhost"), "this program itself", Setting{}},
-		{"a script that looks like the end", dict("HTTPEnable : 1", "ProxyAutoConfigEnable : 1", "ProxyAutoConfigJavaScript : function f() {", "    HTTPPort : 1", "   }", " }", "HTTPPort : 8080", "HTTPProxy : p"),
+		{"a script that looks like the end", dict("HTTPEnable : 1", "ProxyAutoConfigEnable : 1", "ProxyAutoConfigJavaScript : function f() {", "    HTTPPort : 1", "     a : <dictionary> {", "   }", " }", "HTTPPort : 8080", "HTTPProxy : p"),
 			"in the settings themselves", Setting{Upstreams: []string{"http://p:8080"}}},
 		{"nothing", "", "not understood", Setting{}},
 		{"cut off", strings.TrimSuffix(scutilFull, "}\n"), "not understood", Setting{}},
