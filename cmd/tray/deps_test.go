@@ -44,7 +44,7 @@ var confined = map[string]struct {
 	"github.com/zalando/go-keyring":   {[]string{"internal/ticket/keyring"}, "the system's keyring, for a remembered password"},
 	"golang.org/x/term":               {[]string{joiner}, "a password typed without being shown"},
 	"github.com/godbus/dbus/v5":       {[]string{"internal/netwatch", "internal/sysproxy", "internal/ui/tray", "internal/ui/tray/traytest", "internal/ui/notify"}, "systemd-logind's word that the machine woke up; NetworkManager's and dconf's about proxies; the tray's bus; notifications"},
-	"golang.org/x/sys":                {[]string{"internal/peer", "internal/sysproxy"}, "netlink, TCP tables and peer credentials; inotify and the registry of Windows for proxy settings"},
+	"golang.org/x/sys":                {[]string{"internal/peer", "internal/sysproxy", "bench"}, "netlink, TCP tables and peer credentials; inotify and the registry of Windows for proxy settings; CPU clocks and affinity"},
 	"golang.org/x/text":               {[]string{"internal/ui"}, "message catalogues, plural forms and language tags"},
 	"github.com/wailsapp/go-webview2": {[]string{"internal/ui/window"}, "Windows' own web view for the settings window"},
 	"github.com/chromedp/cdproto":     {[]string{"internal/ui/web"}, "what chromedp speaks; tests only"},
@@ -57,6 +57,7 @@ var confined = map[string]struct {
 // from a room to one it lies in.
 var arrows = map[string][]string{
 	"internal/demo": {"internal/demo/realm"},
+	"bench":         {"internal/demo/realm"},
 }
 
 // forTests may be imported by every test. The first four are test support and
@@ -169,7 +170,7 @@ func checkFile(s source) (bad []string) {
 // checkUse judges one use of a package's function in production code.
 func checkUse(file, pkg, name string) string {
 	switch {
-	case pkg == "os" && name == "Exit" && file != joiner+"/main.go":
+	case pkg == "os" && name == "Exit" && file != joiner+"/main.go" && file != "bench/main.go":
 		return "os.Exit skips deferred clean-up; only main.go may"
 	case pkg == "log" && (strings.HasPrefix(name, "Fatal") || strings.HasPrefix(name, "Panic")):
 		return "log." + name + " ends the process; return an error"
@@ -329,6 +330,7 @@ func TestRulesBite(t *testing.T) {
 		{"test to another room", "internal/proxy/a_test.go", pkg("kerbpass/internal/peer"), "imports the room"},
 		{"test support to another room", "internal/proxy/proxytest/a.go", pkg("kerbpass/internal/ticket"), "imports the room"},
 		{"demo to a third room", "internal/demo/a.go", pkg("kerbpass/internal/proxy"), "imports the room"},
+		{"bench to what it measures", "bench/a.go", pkg("kerbpass/internal/proxy"), "imports the room"},
 
 		{"joiner to all", "cmd/tray/a.go", pkg("kerbpass/internal/ticket", "kerbpass/internal/ticket/gss", "kerbpass/internal/demo"), ""},
 		{"sub-room to parent", "internal/ticket/gss/a.go", pkg("kerbpass/internal/ticket"), ""},
@@ -338,7 +340,7 @@ func TestRulesBite(t *testing.T) {
 			"kerbpass/internal/ticket/tickettest", "kerbpass/internal/proxy/proxytest", "kerbpass/internal/demo/realm", "kerbpass/internal/route"), ""},
 
 		{"module in the wrong room", "internal/ticket/a.go", pkg("github.com/ebitengine/purego"), "only internal/ticket/gss and internal/ui/window may"},
-		{"module in the wrong room's test", "internal/ticket/a_test.go", pkg("golang.org/x/sys/unix"), "only internal/peer and internal/sysproxy may"},
+		{"module in the wrong room's test", "internal/ticket/a_test.go", pkg("golang.org/x/sys/unix"), "only internal/peer, internal/sysproxy and bench may"},
 		{"module in the joiner", "cmd/tray/a.go", pkg("golang.org/x/net/idna"), "only internal/route may"},
 		{"module's sub-package", "internal/proxy/a.go", pkg("github.com/jcmturner/gokrb5/v8/client"), "internal/ticket/krb5 and internal/demo/realm may"},
 		{"unknown module", "cmd/tray/a.go", pkg("example.com/shiny"), "does not know"},
@@ -357,6 +359,7 @@ func TestRulesBite(t *testing.T) {
 
 		{"os.Exit in a room", "internal/x/a.go", "package x\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n", "os.Exit"},
 		{"os.Exit under another name", "internal/x/a.go", "package x\n\nimport sys \"os\"\n\nvar f = sys.Exit\n", "os.Exit"},
+		{"os.Exit in bench beside main.go", "bench/a.go", "package x\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n", "os.Exit"},
 		{"os.Exit beside main.go", "cmd/tray/app.go", "package x\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n", "os.Exit"},
 		{"os.Exit in main.go", "cmd/tray/main.go", "package x\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n", ""},
 		{"os.Exit in a test", "internal/x/a_test.go", "package x\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n", ""},
