@@ -217,7 +217,7 @@ func isTimeout(err error) bool {
 // freshGet times one page on a new connection.
 func (c *client) freshGet() (time.Duration, error) {
 	t0 := time.Now()
-	d, err := c.dial(5 * time.Second)
+	d, err := c.dial(15 * time.Second)
 	if err != nil {
 		return 0, err
 	}

@@ -167,8 +167,14 @@ func TestNoiseIsMarked(t *testing.T) {
 	}
 	r.samples = append(r.samples, r.samples[0]) // another row's does not count
 	r.samples[len(r.samples)-1].Others = 1
-	if r.noisy(kerbpass, "rss_mib") {
-		t.Error("another measure's noise counts")
+	if r.noisy(kerbpass, "req_rate") {
+		t.Error("another row's and measure's noise counts")
+	}
+	for i := range r.samples {
+		r.samples[i].Others = 1
+	}
+	if r.noisy(kerbpass, "idle_fds") || !r.noisy(kerbpass, "pace_p50") {
+		t.Error("a count must not be marked, a time must")
 	}
 }
 

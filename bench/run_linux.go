@@ -43,11 +43,13 @@ type runner struct {
 // A session is one fresh process of a row, warmed up, under one test.
 type session struct {
 	*client
-	r    *runner
-	row  row
-	proc *proc // nil for the direct row
+	r       *runner
+	row     row
+	proc    *proc         // nil for the direct row; what follows goes with it
+	cold    time.Duration // from start to the first answer
+	release func() bool
+
 	up   *upstream
-	cold time.Duration // from start to the first answer
 	note string
 }
 
@@ -256,18 +258,15 @@ func (r *runner) once(w row, t test) sample {
 	s, err := r.start(w, t.name)
 	if s != nil && s.proc != nil {
 		defer s.proc.stop()
-		// Whoever waits for an answer of the peer is released when we are told to end.
-		defer context.AfterFunc(r.ctx, s.proc.stop)()
+		defer s.release()
 	}
 	if err == nil {
 		u := readUsage(s.proc)
 		out.Values, err = t.run(s)
 		out.Others, out.Note = u.others(s.proc), s.note
 	}
-	for _, n := range r.negotiate {
-		if bad := n.err(); bad != nil {
-			err = errors.Join(err, fmt.Errorf("a token was not good: %w", bad))
-		}
+	if err == nil {
+		err = r.badToken()
 	}
 	if err == nil && s.proc != nil && !s.proc.alive() {
 		err = errors.New("ended during the test")
@@ -276,6 +275,16 @@ func (r *runner) once(w row, t test) sample {
 		out.Err, out.Values = err.Error(), nil
 	}
 	return out
+}
+
+// badToken says why an upstream refused a token of this session.
+func (r *runner) badToken() error {
+	for _, n := range r.negotiate {
+		if err := n.err(); err != nil {
+			return fmt.Errorf("a token was not good: %w", err)
+		}
+	}
+	return nil
 }
 
 // start runs a fresh process and waits for its first good answer. The session
@@ -325,11 +334,16 @@ func (r *runner) start(w row, test string) (*session, error) {
 	if s.proc, err = startProc(p.fillAll(w.argv), env, dir, r.cpu); err != nil {
 		return nil, err
 	}
+	// Whoever waits for an answer is released when we are told to end.
+	s.release = context.AfterFunc(r.ctx, s.proc.stop)
 	for {
 		_, err = s.freshGet()
 		s.cold = time.Since(t0)
 		if err == nil || r.ctx.Err() != nil {
 			return s, err
+		}
+		if bad := r.badToken(); bad != nil {
+			return s, bad
 		}
 		if !s.proc.alive() || s.cold > 15*time.Second {
 			log, _ := os.ReadFile(filepath.Join(dir, "log"))

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,8 +22,15 @@ import (
 	"kerbpass/internal/testenv"
 )
 
-// TestMain makes the test's own program the relay that run starts.
+// TestMain makes the test's own program the relay that run starts, and, called
+// as Kerbpass is, a proxy that takes connections and never answers.
 func TestMain(m *testing.M) {
+	if i := slices.Index(os.Args, "--listen"); i > 0 {
+		if _, err := net.Listen("tcp4", os.Args[i+1]); err == nil {
+			select {}
+		}
+		os.Exit(1)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "relay" {
 		fmt.Fprintln(os.Stderr, relay(os.Args[2:]))
 		os.Exit(1)
@@ -104,6 +112,10 @@ func TestChildIsPinnedAndStopped(t *testing.T) {
 	p := shell(t, "grep Cpus_allowed_list /proc/self/status; sleep 60 & wait", last)
 	if got := line(t, p); !strings.HasSuffix(got, fmt.Sprintf("\t%d", last)) {
 		t.Errorf("got %q, want CPU %d alone", got, last)
+	}
+	const where = "grep Cpus_allowed_list /proc/self/status; sleep 60"
+	if got := line(t, shell(t, where, -1)); len(cpus) > 1 && strings.HasSuffix(got, fmt.Sprintf("\t%d", last)) {
+		t.Errorf("the next child, not to be pinned, has %q of CPUs %v", got, cpus)
 	}
 	if now := ownCPUs(); !slices.Equal(now, cpus) {
 		t.Errorf("our own CPUs are %v now, were %v", now, cpus)
@@ -267,40 +279,76 @@ func TestSmoke(t *testing.T) {
 	}
 }
 
-// TestInterrupted ends a comparison in the middle: nothing may be left.
+// A comparison that is told to end in the middle ends at once and leaves
+// neither process nor file.
 func TestInterrupted(t *testing.T) {
 	starter()
-	testenv.NoLeaks(t)
-	before := children(t)
-	t.Setenv("TMPDIR", t.TempDir())
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	o := options{
-		unit: 30 * time.Second, rest: time.Minute, rounds: 1, idle: 40, quiet: 1, root: "..", rows: []string{bareRelay}, tests: []string{"rest", "get"},
-		log: io.Discard,
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
-	go func() {
-		started := func() bool {
-			logs, _ := filepath.Glob(os.Getenv("TMPDIR") + "/*/row-*/log")
-			return len(logs) > 0 && children(t) != before
+	for _, tt := range []struct{ name, row, test string }{
+		{"in a load", bareRelay, "get"}, {"in a pause", bareRelay, "rest"}, {"while nobody answers", "mute", "get"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			testenv.NoLeaks(t)
+			before := children(t)
+			t.Setenv("TMPDIR", t.TempDir())
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			o := options{
+				unit: 50 * time.Second, rest: 50 * time.Second, rounds: 1, idle: 1, quiet: 1, root: "..", log: io.Discard,
+				rows: []string{tt.row}, tests: []string{tt.test}, ours: map[string]string{"mute": self},
+			}
+			if tt.row != "mute" {
+				o.ours = nil
+			}
+			var stopped time.Time
+			waited := make(chan struct{})
+			go func() {
+				defer close(waited)
+				defer stop()
+				inTheMiddle(ctx, tt.test == "get" && tt.row != "mute")
+				stopped = time.Now()
+			}()
+			_, err := run(ctx, o)
+			stop()
+			<-waited
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got error %v", err)
+			}
+			if d := time.Since(stopped); d > 10*time.Second {
+				t.Errorf("ended %v after it was told to", d)
+			}
+			if after := children(t); after != before {
+				t.Errorf("children: %q before, %q after", before, after)
+			}
+			if left, _ := os.ReadDir(os.Getenv("TMPDIR")); len(left) > 0 {
+				t.Errorf("left in the temporary folder: %v", left)
+			}
+		})
+	}
+}
+
+// inTheMiddle waits until a row's process is at work, or else is at rest.
+func inTheMiddle(ctx context.Context, work bool) {
+	var used time.Duration
+	still := 0
+	for tick := time.NewTicker(20 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+		logs, _ := filepath.Glob(os.Getenv("TMPDIR") + "/*/row-*/log")
+		if len(logs) == 0 {
+			continue
 		}
-		for !started() && ctx.Err() == nil {
-			time.Sleep(5 * time.Millisecond)
+		var now time.Duration
+		for _, pid := range (&proc{cmd: &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}}).pids()[1:] {
+			now += clock(pid)
 		}
-		stop()
-	}()
-	begun := time.Now()
-	if _, err := run(ctx, o); !errors.Is(err, context.Canceled) {
-		t.Errorf("got error %v", err)
-	}
-	if d := time.Since(begun); d > 25*time.Second {
-		t.Errorf("ended after %v", d)
-	}
-	if after := children(t); after != before {
-		t.Errorf("children: %q before, %q after", before, after)
-	}
-	if left, _ := os.ReadDir(os.Getenv("TMPDIR")); len(left) > 0 {
-		t.Errorf("left in the temporary folder: %v", left)
+		if still++; now != used {
+			used, still = now, 0
+		}
+		if work && used > 200*time.Millisecond || !work && used > 0 && still > 20 {
+			return
+		}
 	}
 }
 
