@@ -8,8 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // unmapProgram gives back the pages of the program's own file that have been
@@ -27,7 +26,7 @@ func unmapProgram() error {
 		return err
 	}
 	for _, r := range pristine(smaps, exe) {
-		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, r.from, r.to-r.from, unix.MADV_DONTNEED); errno != 0 {
+		if _, _, errno := syscall.Syscall(syscall.SYS_MADVISE, r.from, r.to-r.from, syscall.MADV_DONTNEED); errno != 0 {
 			return errno
 		}
 	}
