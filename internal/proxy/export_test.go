@@ -41,3 +41,11 @@ func (s *Server) Age(d time.Duration) {
 		p.mu.Unlock()
 	}
 }
+
+// Lost is how many spares in a row were of no use.
+func (s *Server) Lost(up *Upstream) int {
+	sp := &s.about(up).spares
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	return sp.losses
+}

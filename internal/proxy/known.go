@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,8 +24,8 @@ type known struct {
 
 	deaf bool // it has not answered an Expect in time
 
-	addr  netip.AddrPort // where its name led to
-	until time.Time      // and how long that is believed
+	addr  string    // host:port where its name led to
+	until time.Time // and how long that is believed
 
 	failures int       // connections in a row that could not be made
 	retry    time.Time // until then others go first
@@ -130,13 +129,13 @@ func (k *known) answered(inTime bool) {
 }
 
 // address is where the upstream's name led to a moment ago.
-func (k *known) address(now time.Time) (netip.AddrPort, bool) {
+func (k *known) address(now time.Time) (string, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.addr, now.Before(k.until)
 }
 
-func (k *known) learnAddress(a netip.AddrPort, now time.Time) {
+func (k *known) learnAddress(a string, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.addr, k.until = a, now.Add(addrLife)

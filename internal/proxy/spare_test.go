@@ -2,9 +2,14 @@ package proxy_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -321,5 +326,57 @@ func TestE6NoSpareForAPost(t *testing.T) {
 	var n int
 	if fmt.Sscanf(w.last().Token(), "token-%d", &n); n <= made {
 		t.Errorf("token %d was made in advance", n)
+	}
+}
+
+// Spares to an upstream over TLS look alive too: nothing the handshake leaves
+// behind is taken for an answer.
+func TestSparesOverTLS(t *testing.T) {
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, rw, _ := w.(http.Hijacker).Hijack()
+		defer c.Close()
+		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+		io.Copy(c, rw)
+	}))
+	up.StartTLS()
+	defer up.Close()
+	port := uint16(up.Listener.Addr().(*net.TCPAddr).Port)
+	roots := x509.NewCertPool()
+	roots.AddCert(up.Certificate())
+	u := &proxy.Upstream{URL: fmt.Sprintf("https://127.0.0.1:%d", port), TLS: true, Host: "127.0.0.1", Port: port}
+	w := &spareWorld{t: t, up: u, auth: &pt.Auth{}}
+	w.s, w.addr = pt.Start(t, proxy.Config{
+		Router: fixed(proxy.Decision{Route: proxy.RouteProxy, Host: "a.test", Port: 443, Upstream: u, Kerberos: true, Preemptive: true}),
+		Auth:   w.auth, Spares: 4, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+	})
+	w.warm()
+	before := w.ready()
+	w.s.SetNow(func() time.Time { return time.Now().Add(time.Second) })
+	if n := w.s.Lost(u); n != 0 {
+		t.Fatalf("%d spares lost before one was used", n)
+	}
+	w.tunnel()
+	if n := w.s.Lost(u); n != 0 || before == 0 {
+		t.Errorf("%d of %d spares were taken for dead", n, before)
+	}
+}
+
+// Spares do not add to the tokens that an upstream may refuse.
+func TestD6RefusedSpares(t *testing.T) {
+	var refuse atomic.Bool
+	fresh := pt.Any()
+	w := newSpareWorld(t, pt.Negotiating(t, func(tok string) bool { return !refuse.Load() && fresh(tok) }))
+	w.warm()
+	refuse.Store(true)
+	before := len(w.srv.Heads())
+	for range 3 {
+		c := pt.Dial(t, w.addr)
+		resp, _ := c.Do("CONNECT", "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n")
+		if resp.StatusCode != 502 || pt.Cause(resp) != "token_refused" {
+			t.Errorf("got %d %s", resp.StatusCode, pt.Cause(resp))
+		}
+	}
+	if n := len(w.srv.Heads()) - before; n != 2 {
+		t.Errorf("the upstream saw %d tokens, want 2 for all", n)
 	}
 }

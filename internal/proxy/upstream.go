@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"strconv"
 	"time"
 )
@@ -124,9 +123,11 @@ func (s *Server) dialUpstream(ctx context.Context, up *Upstream) (*upConn, error
 	k := s.about(up)
 	var c net.Conn
 	if addr, ok := k.address(time.Now()); ok && s.cfg.Dial == nil {
-		if t, err := s.dialer.DialTCP(ctx, "tcp", netip.AddrPort{}, addr); err == nil {
-			c = t
-		} else {
+		// Not DialTCP: it would bind to a local port before it connects, and so
+		// run out of ports that one destination each could share.
+		var err error
+		if c, err = s.dialer.DialContext(ctx, "tcp", addr); err != nil {
+			c = nil
 			k.forgetAddress()
 		}
 	}
@@ -136,7 +137,7 @@ func (s *Server) dialUpstream(ctx context.Context, up *Upstream) (*upConn, error
 			return nil, dialError(err, up, up.Host)
 		}
 		if t, ok := c.(*net.TCPConn); ok {
-			k.learnAddress(unmap(t.RemoteAddr().(*net.TCPAddr).AddrPort()), time.Now())
+			k.learnAddress(t.RemoteAddr().String(), time.Now())
 		}
 	}
 	if up.TLS && !s.isOwn(c.RemoteAddr()) {
