@@ -75,6 +75,7 @@ const recheck = 30 * time.Second
 type Manager struct {
 	cfg   Config
 	guard *guard
+	ready Readier       // cfg.Backend; nil: it is none
 	kick  chan struct{} // wakes Run; capacity 1
 
 	mu      sync.Mutex // guards what follows
@@ -139,9 +140,11 @@ func NewManager(c Config) (*Manager, error) {
 	if c.Memory == nil {
 		c.Memory = NewMemory()
 	}
+	ready, _ := c.Backend.(Readier)
 	return &Manager{
-		cfg:  c,
-		kick: make(chan struct{}, 1),
+		cfg:   c,
+		ready: ready,
+		kick:  make(chan struct{}, 1),
 		guard: &guard{
 			backend: c.Backend, deadline: c.Deadline, negative: c.Negative, log: c.Log,
 			gates: map[string]*gate{},
@@ -215,13 +218,17 @@ func (m *Manager) Run(ctx context.Context) error {
 // A caller that keeps what the token opened asks for Epoch first, so that a
 // ticket changing in between is not missed.
 func (m *Manager) Token(ctx context.Context, spn string) ([]byte, error) {
+	if !m.changed() && ctx.Err() == nil && m.ready != nil {
+		if over, _ := m.ended(); !over {
+			if token := m.ready.Ready(spn); token != nil {
+				return token, nil
+			}
+		}
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, m.cfg.Deadline, errNoAnswer(m.cfg.Deadline))
 	defer cancel()
 	m.refresh(ctx) // a new ticket clears what was remembered about the old one
-	m.mu.Lock()
-	over, cache := m.over(time.Now()), m.status.Cache
-	m.mu.Unlock()
-	if over {
+	if over, cache := m.ended(); over {
 		// Libraries count in whole seconds and may go on for one; a token made
 		// then would belong to no epoch.
 		return nil, &OpError{"token", spn, fmt.Errorf("%w: %s", ErrExpired, cache)}
@@ -250,6 +257,13 @@ func (m *Manager) Epoch() uint64 {
 		return m.epoch | over
 	}
 	return m.epoch
+}
+
+// ended reports whether the ticket has, and in which cache it lies.
+func (m *Manager) ended() (over bool, cache string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.over(time.Now()), m.status.Cache
 }
 
 // over reports that the ticket has ended. The caller holds m.mu.

@@ -4,8 +4,8 @@
 // [Manager] makes one of them safe to use from a proxy: bounded in time, one
 // question to the KDC at a time, and aware of tickets that change outside.
 //
-// The package imports the standard library only and never touches a cache,
-// a library or the network itself.
+// The package imports the standard library only and never reads a cache, or
+// touches a library or the network itself.
 package ticket
 
 import (
@@ -190,4 +190,13 @@ type Backend interface {
 	// SignOut destroys the cache in use, with all its tickets. [ErrNoTicket]:
 	// there is none.
 	SignOut(ctx context.Context) error
+}
+
+// A Readier is a [Backend] that can make many tokens in the caller's own time.
+type Readier interface {
+	// Ready makes a token as Token does, if that takes nothing but memory and a
+	// look at where the tickets lie: no KDC, no daemon, no call that could hang.
+	// Else, and after any change of the tickets, it returns nil; then Token is
+	// the way. It costs a few microseconds.
+	Ready(spn string) []byte
 }

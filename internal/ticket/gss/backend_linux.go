@@ -32,7 +32,8 @@ type Backend struct {
 	where   atomic.Pointer[string] // name of the cache or collection in use
 	looking sync.Mutex             // held by whoever reads the caches to choose one
 	choice  atomic.Pointer[choice] // nil: no ticket is known
-	good    atomic.Int64           // when a ticket was last seen, in Unix nanoseconds
+	stamped atomic.Pointer[stamped]
+	good    atomic.Int64 // when a ticket was last seen, in Unix nanoseconds
 	gate    gate
 	copies  memoryCopy
 	signIns chan struct{} // one for each that is under way
@@ -130,7 +131,7 @@ func (b *Backend) try(spn string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, service := ch.cache, b.qualified(ch, spn)
+	cache, service, makers := ch.cache, b.qualified(ch, spn), ch.makers
 	if b.copied() {
 		c, err := b.copies.borrow(b.lib, cache, service)
 		if err != nil {
@@ -138,10 +139,16 @@ func (b *Backend) try(spn string) ([]byte, error) {
 			return nil, err
 		}
 		defer b.copies.giveBack(b.lib, c)
-		cache = c.name
+		cache, makers = c.name, &c.makers
+	}
+	if token := makers.token(service); token != nil {
+		return token, nil
 	}
 	token, err := b.lib.token(cache, service)
 	var e *Error
+	if err == nil && (ch.quiet || b.copied()) {
+		makers.learn(b.lib, cache, service)
+	}
 	if err == nil || !errors.As(err, &e) {
 		return token, err
 	}
@@ -175,17 +182,50 @@ func (b *Backend) explain(e *Error) {
 
 // Stamp implements [ticket.Backend] for FILE and DIR caches.
 func (b *Backend) Stamp() string {
-	kind, rest, _ := strings.Cut(*b.where.Load(), ":")
-	switch kind {
-	case "FILE", "WRFILE":
-		return fileStamp(rest)
-	case "DIR":
-		if file, single := strings.CutPrefix(rest, ":"); single {
-			return fileStamp(file)
-		}
-		return dirStamp(rest)
+	stamp, _ := b.stampNow()
+	return stamp
+}
+
+// A stamped is a stamp that was once made, and is the stamp while the files
+// that it tells of look the same.
+type stamped struct {
+	where string
+	files *ticket.Glance
+	stamp string
+}
+
+// stampNow is quiet when the files have not changed just before: then the
+// stamp tells every later change.
+func (b *Backend) stampNow() (stamp string, quiet bool) {
+	where := *b.where.Load()
+	if s := b.stamped.Load(); s != nil && s.where == where && s.files.Same() {
+		return s.stamp, true
 	}
-	return ""
+	kind, rest, _ := strings.Cut(where, ":")
+	file, single := cacheFile(where)
+	var files *ticket.Glance
+	switch {
+	case single:
+		files = ticket.GlanceAt([]string{file})
+		stamp = fileStamp(file)
+	case kind == "DIR":
+		files = ticket.GlanceAt(dirPaths(rest))
+		stamp = dirStamp(rest)
+	}
+	quiet = files.Same() // still, so stamp is of what was looked at
+	if quiet {
+		b.stamped.Store(&stamped{where, files, stamp})
+	}
+	return stamp, quiet
+}
+
+// dirPaths are the files and folders that dirStamp depends on.
+func dirPaths(dir string) []string {
+	paths := []string{dir}
+	for _, name := range collectionFiles(dir) {
+		paths = append(paths, filepath.Join(dir, name))
+	}
+	return paths
 }
 
 // dirStamp covers every cache of the collection, because a change in one that

@@ -24,12 +24,18 @@ type credLayout struct {
 	times          uintptr // auth, start, end, renew
 	timeSize       uintptr // bytes in each
 	flags          uintptr // 32 bits
-	flagsReversed  bool    // a C bit field: bit 0 of RFC 4120 is the least significant
+	keyLength      uintptr // of the session key; 32 bits suffice
+	keyData        uintptr // pointer
+	derLength      uintptr // the same of the ticket
+	derData        uintptr
+	flagsReversed  bool // a C bit field: bit 0 of RFC 4120 is the least significant
 }
 
 var (
-	mitCreds     = credLayout{client: 8, server: 16, encType: 28, times: 48, timeSize: 4, flags: 68}
-	heimdalCreds = credLayout{client: 0, server: 8, encType: 16, times: 40, timeSize: 8, flags: 136, flagsReversed: true}
+	mitCreds = credLayout{client: 8, server: 16, encType: 28, times: 48, timeSize: 4, flags: 68,
+		keyLength: 32, keyData: 40, derLength: 84, derData: 88}
+	heimdalCreds = credLayout{client: 0, server: 8, encType: 16, times: 40, timeSize: 8, flags: 136, flagsReversed: true,
+		keyLength: 24, keyData: 32, derLength: 72, derData: 80}
 )
 
 func (o credLayout) principal(c *cred, at uintptr) *handle {

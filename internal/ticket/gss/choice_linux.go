@@ -17,29 +17,39 @@ import (
 // know about it so that they need not read it again.
 type choice struct {
 	cache string // full name, or "" for the default where there is only one
+	name  string // full name
 	realm string // its principal's
 	stamp string // of all caches, before the reading
+	quiet bool   // they had not changed just before, so stamp tells every later change
 
-	mu     sync.Mutex
-	realms map[string]string // guarded by mu: what krb5.conf says, by service
+	makers *makers // not nil; for a cache that is not copied
+
+	mu   sync.Mutex
+	full map[string]string // guarded by mu: services with the realms that krb5.conf gives them
 }
 
-// maxRealms bounds choice.realms.
+// maxRealms bounds choice.full.
 const maxRealms = 64
 
 // current is the choice as long as nothing has changed, else a new one. The
 // caller is inside the gate.
 func (b *Backend) current() (*choice, error) {
-	if ch := b.choice.Load(); ch != nil && ch.stamp == b.Stamp() {
+	if ch := b.choice.Load(); ch != nil && b.holds(ch) {
 		return ch, nil
 	}
 	b.looking.Lock()
 	defer b.looking.Unlock()
-	if ch := b.choice.Load(); ch != nil && ch.stamp == b.Stamp() {
+	if ch := b.choice.Load(); ch != nil && b.holds(ch) {
 		return ch, nil
 	}
 	_, ch, err := b.lookLocked()
 	return ch, err
+}
+
+// holds reports whether nothing has changed since ch was made.
+func (b *Backend) holds(ch *choice) bool {
+	stamp, quiet := b.stampNow()
+	return ch.stamp == stamp && (ch.quiet || !quiet)
 }
 
 // look reads the caches and chooses the one to use. With an error the contents
@@ -53,7 +63,9 @@ func (b *Backend) look() (contents, error) {
 
 func (b *Backend) lookLocked() (contents, *choice, error) {
 	where := b.locate()
-	ch := &choice{cache: b.cache, stamp: b.Stamp(), realms: map[string]string{}}
+	ch := &choice{cache: b.cache, full: map[string]string{}, makers: &makers{}}
+	ch.stamp, ch.quiet = b.stampNow()
+	began := time.Now()
 	var c contents
 	var err error
 	if single(where) {
@@ -67,12 +79,15 @@ func (b *Backend) lookLocked() (contents, *choice, error) {
 	if err == nil && strings.EqualFold(c.Realm, ticket.CloudRealm) {
 		err = &Error{Kind: ticket.ErrNoTicket, Text: "the cache holds a ticket for Microsoft's cloud only"}
 	}
-	b.copies.compare(b.lib, c, err)
+	b.copies.compare(b.lib, c, err, began)
 	if err != nil {
 		b.choice.Store(nil)
 		return c, nil, err
 	}
-	ch.realm = c.Realm
+	ch.realm, ch.name = c.Realm, c.Name
+	if old := b.choice.Load(); old != nil && old.quiet && old.stamp == ch.stamp && old.name == ch.name && ch.stamp != "" {
+		ch.makers = old.makers
+	}
 	b.choice.Store(ch)
 	b.good.Store(time.Now().UnixNano())
 	return c, ch, nil
@@ -116,27 +131,36 @@ func (b *Backend) choose(list []contents) int {
 // qualified is spn with a realm: the one krb5.conf gives its host, else that
 // of the ticket, whose KDC refers onward.
 func (b *Backend) qualified(ch *choice, spn string) string {
+	full, known := ch.known(spn)
+	if known {
+		return full
+	}
+	realm := ""
+	b.lib.withContext(func(ctx handle) error {
+		realm = b.lib.realmOfService(ctx, spn)
+		return nil
+	})
+	if realm == "" {
+		realm = ch.realm
+	}
+	full = spn + "@" + realm
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if len(ch.full) < maxRealms {
+		ch.full[spn] = full
+	}
+	return full
+}
+
+// known is spn with a realm, if it is known already which.
+func (ch *choice) known(spn string) (full string, known bool) {
 	if realmOf(spn) != "" {
-		return spn
+		return spn, true
 	}
 	ch.mu.Lock()
-	realm, known := ch.realms[spn]
-	ch.mu.Unlock()
-	if !known {
-		b.lib.withContext(func(ctx handle) error {
-			realm = b.lib.realmOfService(ctx, spn)
-			return nil
-		})
-		if realm == "" {
-			realm = ch.realm
-		}
-		ch.mu.Lock()
-		if len(ch.realms) < maxRealms {
-			ch.realms[spn] = realm
-		}
-		ch.mu.Unlock()
-	}
-	return spn + "@" + realm
+	defer ch.mu.Unlock()
+	full, known = ch.full[spn]
+	return full, known
 }
 
 // Caches implements [ticket.Backend].

@@ -39,6 +39,7 @@ type copied struct {
 	tgt       ticket.Ticket
 	services  []string // whose tickets the source was asked to hold before it was copied
 	held      int      // how many tickets for services it did hold
+	makers    makers
 
 	// guarded by memoryCopy.mu
 	users    int
@@ -116,10 +117,10 @@ func (m *memoryCopy) renew(l *library, st contents, spn string) (*copied, error)
 	return c, nil
 }
 
-// compare drops the copy when the source, just read, holds another ticket or
-// none. Whoever was told so must not get a token of the old one afterwards: it
+// compare drops the copy when the source, which was read after seen, holds
+// another ticket or none. Whoever was told so must not get a token of the old one afterwards: it
 // would count as made with what is there now.
-func (m *memoryCopy) compare(l *library, st contents, err error) {
+func (m *memoryCopy) compare(l *library, st contents, err error, seen time.Time) {
 	m.mu.Lock()
 	c := m.current
 	m.mu.Unlock()
@@ -128,7 +129,11 @@ func (m *memoryCopy) compare(l *library, st contents, err error) {
 	}
 	if err != nil || c.source != st.Name || !c.holds(st) {
 		m.drop(l)
+		return
 	}
+	m.mu.Lock()
+	c.checked = seen
+	m.mu.Unlock()
 }
 
 // holds reports whether st is still what c was copied from. Of two kinits in

@@ -42,7 +42,7 @@ func (b *Backend) renew(ctx context.Context, services []string) (cache string, e
 	case c.tgt.RenewUntil.IsZero(): // no later end is to be had
 		return c.Name, ticket.ErrNotRenewable
 	}
-	ch := &choice{realm: c.Realm, realms: map[string]string{}}
+	ch := &choice{realm: c.Realm, full: map[string]string{}}
 	names := make([]string, len(services))
 	for i, spn := range services {
 		names[i] = b.qualified(ch, spn)

@@ -26,6 +26,7 @@ type signInCalls struct {
 	freeData          func(ctx handle, d *data)
 	renewedCreds      func(ctx handle, c *cred, client, cc handle, service handle) int32
 	credentials       func(ctx handle, options int32, cc handle, in *cred, out *handle) int32
+	onlyCached        int32 // option of credentials: ask no KDC
 	freeCreds         func(ctx, creds handle)
 
 	promptTypes     func(ctx handle) handle                           // MIT, as the next three
@@ -59,12 +60,14 @@ func (c *signInCalls) bind(b *binder, krb5 uintptr, mit bool) {
 	b.bind(krb5, &c.freeCreds, "krb5_free_creds")
 	if mit {
 		c.prompts = mitPrompts
+		c.onlyCached = 2 // KRB5_GC_CACHED, as below
 		b.bind(krb5, &c.promptTypes, "krb5_get_prompt_types")
 		b.bind(krb5, &c.optOutCache, "krb5_get_init_creds_opt_set_out_ccache")
 		b.bind(krb5, &c.traceCallback, "krb5_set_trace_callback")
 		b.bind(krb5, &c.passwordMessage, "krb5_chpw_message")
 	} else {
 		c.prompts = heimdalPrompts
+		c.onlyCached = 1
 		b.bind(krb5, &c.optDefaults, "krb5_get_init_creds_opt_set_default_flags")
 		b.bind(krb5, &c.initCredsStore, "krb5_init_creds_store")
 		c.refusalCalls.bind(b, krb5)

@@ -54,6 +54,15 @@ func (l location) stamp() string {
 	return s.String()
 }
 
+// paths are the files and folders that stamp depends on.
+func (l location) paths() []string {
+	if l.dir == "" {
+		return []string{l.file}
+	}
+	files, _ := l.files()
+	return append(files, l.dir, l.pointer())
+}
+
 // A candidate is a cache file of a collection, readable or not.
 type candidate struct {
 	path string

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jcmturner/gokrb5/v8/crypto"
@@ -30,6 +29,7 @@ type pass struct {
 	cred
 	message messages.Ticket
 	session types.EncryptionKey
+	maker   *ticket.Maker // nil: the encryption type is left to the library
 }
 
 // keySize gives the bytes of a key by encryption type. The library's own table
@@ -49,6 +49,13 @@ func newPass(e *cred) (p *pass, err error) {
 	if len(p.message.SName.NameString) == 0 {
 		return nil, fmt.Errorf("%w: ticket for nobody", ticket.ErrCache)
 	}
+	p.maker, err = ticket.NewMaker(ticket.ServiceTicket{
+		Client: e.client.parts, ClientType: e.client.kind, Realm: e.client.realm,
+		DER: e.ticket, EncType: ticket.EncType(e.etype), Key: e.key,
+	})
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return nil, fmt.Errorf("%w: %w", ticket.ErrCache, err)
+	}
 	return p, nil
 }
 
@@ -64,23 +71,6 @@ func (p principal) String() string { return strings.Join(p.parts, "/") + "@" + p
 
 func (p principal) wire() types.PrincipalName {
 	return types.PrincipalName{NameType: p.kind, NameString: p.parts}
-}
-
-// A ticker hands out time stamps that never repeat, in microseconds: a server
-// may take two authenticators with one stamp for a replay (RFC 4120 section
-// 3.2.3).
-type ticker struct{ last atomic.Int64 }
-
-func (t *ticker) next(now time.Time) time.Time {
-	for {
-		last, us := t.last.Load(), now.UnixMicro()
-		if us <= last {
-			us = last + 1
-		}
-		if t.last.CompareAndSwap(last, us) {
-			return time.UnixMicro(us).UTC()
-		}
-	}
 }
 
 // newAuthenticator is the proof in an AP-REQ (RFC 4120 section 5.5.1), not yet
@@ -103,8 +93,17 @@ func random32() uint32 {
 // newNonce ties a reply to its request. It is positive wherever it is read.
 func newNonce() int { return int(random32() & 0x7fffffff) }
 
-// newToken makes a SPNEGO token of a service ticket: krb5 mechanism only, no
-// mutual authentication, no delegation, no channel binding.
+// token makes a SPNEGO token of a service ticket: krb5 mechanism only, no mutual
+// authentication, no delegation, no channel binding. Offset is the KDC's clock
+// minus this machine's.
+func (p *pass) token(offset time.Duration) ([]byte, error) {
+	if p.maker != nil {
+		return p.maker.Token(offset), nil
+	}
+	return newToken(p, ticket.NextStamp().Add(offset))
+}
+
+// newToken is the same by the library, for RC4 and DES.
 func newToken(p *pass, stamp time.Time) (token []byte, err error) {
 	defer recovered(&err)
 	// RFC 4121 section 4.1.1: length and hash of no channel bindings, flags.

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jcmturner/gokrb5/v8/iana/nametype"
@@ -55,9 +56,9 @@ type Backend struct {
 	service spn // zero: not known
 	keytab  string
 	log     *slog.Logger
-	ticks   ticker
 
-	writing sync.Mutex // held from looking at what a cache file holds to replacing it
+	view    atomic.Pointer[view] // nil: not read, or changed a moment ago
+	writing sync.Mutex           // held from looking at what a cache file holds to replacing it
 
 	mu   sync.Mutex // guards what follows; not held while a KDC is asked
 	conf confFile
@@ -81,11 +82,22 @@ type state struct {
 	file  *cacheFile
 	tgtAt *cred
 	tgt   *pass
-	ticks *ticker
 
 	mu       sync.Mutex          // guards services and the pass in each
 	services map[string]*service // by SPN as given
 }
+
+// A view is a state with the files that decided about it, as they looked just
+// before they were read. While they look the same, nobody has to read, or
+// describe, them again.
+type view struct {
+	files *ticket.Glance
+	stamp string // Backend.Stamp
+	state *state
+}
+
+// same reports whether v, nil for none, still holds.
+func (v *view) same() bool { return v != nil && v.files.Same() }
 
 // A service is what is known of one service principal.
 type service struct {
@@ -172,13 +184,23 @@ func (b *Backend) load(ctx context.Context) (s *state, name string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, b.cache, err
 	}
+	if v := b.view.Load(); v.same() && v.state.usable() == nil {
+		return v.state, v.state.name, nil
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l, c, err := b.locate()
 	if err != nil {
 		return nil, b.cache, err
 	}
-	stamp := l.stamp()
+	b.view.Store(nil)
+	files := ticket.GlanceAt(append(l.paths(), b.conf.files...))
+	stamp, known := l.stamp(), b.conf.stamp() == b.conf.readAt
+	defer func() {
+		if files != nil && known && err == nil {
+			b.view.Store(&view{files, b.conf.readAt + "|" + stamp, s})
+		}
+	}()
 	if b.last != nil && b.last.stamp == stamp && (l.dir == "" || b.last.usable() == nil) {
 		return b.last, b.last.name, nil
 	}
@@ -192,7 +214,7 @@ func (b *Backend) load(ctx context.Context) (s *state, name string, err error) {
 	if used.err != nil {
 		return nil, name, used.err
 	}
-	s = &state{name: name, path: used.path, stamp: stamp, conf: c, file: used.file, ticks: &b.ticks, services: map[string]*service{}}
+	s = &state{name: name, path: used.path, stamp: stamp, conf: c, file: used.file, services: map[string]*service{}}
 	if s.tgtAt = used.file.tgt(); s.tgtAt != nil {
 		if s.tgt, err = newPass(s.tgtAt); err != nil {
 			return nil, name, err
@@ -246,7 +268,7 @@ func (e *cred) isTGT(client principal) bool {
 func (s *state) now() time.Time { return time.Now().Add(s.file.offset) }
 
 // next is now as a time stamp that was not handed out before.
-func (s *state) next() time.Time { return s.ticks.next(s.now()) }
+func (s *state) next() time.Time { return ticket.NextStamp().Add(s.file.offset).UTC() }
 
 // local turns the KDC's time into this machine's.
 func (c *cacheFile) local(t time.Time) time.Time {
@@ -297,7 +319,27 @@ func (b *Backend) token(ctx context.Context, spn string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newToken(p, s.next())
+	return p.token(s.file.offset)
+}
+
+// Ready implements [ticket.Readier].
+func (b *Backend) Ready(spn string) []byte {
+	v := b.view.Load()
+	if !v.same() || v.state.usable() != nil {
+		return nil
+	}
+	s := v.state
+	s.mu.Lock()
+	var p *pass
+	if e := s.services[spn]; e != nil {
+		p = e.pass
+	}
+	s.mu.Unlock()
+	if !p.fresh(s.now()) {
+		return nil
+	}
+	token, _ := p.token(s.file.offset) // an error is told by Token
+	return token
 }
 
 // present reports that there is no TGT to speak of.
@@ -421,6 +463,9 @@ func (n spn) realmBy(c conf) string { return cmp.Or(n.realm, c.realmOf(n.host)) 
 
 // Stamp implements [ticket.Backend].
 func (b *Backend) Stamp() string {
+	if v := b.view.Load(); v.same() {
+		return v.stamp
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l, _, err := b.locate()

@@ -134,7 +134,7 @@ func TestReferrals(t *testing.T) {
 				realms = append(realms, &node{name: r, kids: []*node{{name: "kdc", value: addr}}})
 			}
 			s := &state{
-				conf: conf{&node{kids: []*node{{name: "realms", kids: realms}}}}, file: &cacheFile{}, ticks: new(ticker),
+				conf: conf{&node{kids: []*node{{name: "realms", kids: realms}}}}, file: &cacheFile{},
 				tgt: &pass{cred: cred{client: alice, end: part.EndTime}, message: tgt, session: part.Key},
 			}
 			p, err := s.fetch(t.Context(), types.PrincipalName{NameType: 2, NameString: []string{"HTTP", "x"}}, tt.target)

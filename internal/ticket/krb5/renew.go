@@ -76,7 +76,7 @@ func (p *pass) renewOptions() []int {
 func (s *state) prefetch(ctx context.Context, tgt *pass, services []string) []cred {
 	ctx, cancel := context.WithTimeout(ctx, prefetch)
 	defer cancel()
-	next := &state{conf: s.conf, file: s.file, ticks: s.ticks, tgt: tgt}
+	next := &state{conf: s.conf, file: s.file, tgt: tgt}
 	var got []cred
 	for _, service := range services[:min(len(services), maxPrefetch)] {
 		name, err := parseSPN(service)
