@@ -165,6 +165,90 @@ func TestFailureOfTheFirstIsShared(t *testing.T) {
 	}
 }
 
+// readyKDC has tokens at hand for one service.
+type readyKDC struct {
+	*kdc
+	spn string
+}
+
+func (k readyKDC) Ready(spn string) []byte {
+	if spn != k.spn {
+		return nil
+	}
+	return []byte("ready")
+}
+
+// A token that is ready takes no call, but is as little use as any other when
+// the ticket has ended or the caller has left.
+func TestReadyTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKDC()
+		k.stamped("1")
+		m := newManager(t, ticket.Config{Backend: readyKDC{k, spn}})
+		m.Epoch()
+		want := func(spn, what string, calls int64) {
+			t.Helper()
+			token, err := m.Token(t.Context(), spn)
+			if err != nil || string(token) != what || k.calls.Load() != calls {
+				t.Errorf("got %q, %v after %d calls, want %q after %d", token, err, k.calls.Load(), what, calls)
+			}
+		}
+		want(spn, "ready", 0)
+		want("HTTP/another", "token 1", 1)
+		k.failWith(ticket.ErrKDCUnreachable)
+		if _, err := m.Token(t.Context(), "HTTP/third"); !errors.Is(err, ticket.ErrKDCUnreachable) {
+			t.Errorf("got %v, want %v", err, ticket.ErrKDCUnreachable)
+		}
+		want(spn, "ready", 2)
+		k.failWith(nil)
+
+		reads := k.reads.Load()
+		k.stamped("2")
+		want(spn, "token 3", 3) // the backend looks at the new ticket
+		if k.reads.Load() != reads+1 {
+			t.Errorf("%d readings of the new ticket, want one", k.reads.Load()-reads)
+		}
+		want(spn, "ready", 3)
+
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if token, err := m.Token(gone, spn); !errors.Is(err, context.Canceled) || token != nil {
+			t.Errorf("a caller who has left: got %q, %v", token, err)
+		}
+		time.Sleep(10 * time.Hour)
+		if token, err := m.Token(t.Context(), spn); !errors.Is(err, ticket.ErrExpired) || token != nil {
+			t.Errorf("after the end of the ticket: got %q, %v", token, err)
+		}
+	})
+}
+
+// Tokens made in advance, many and in the background, ask a KDC no more often
+// than one caller would.
+func TestTokensInAdvanceAskOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, cause := range []error{ticket.ErrKDCUnreachable, ticket.ErrSPNUnknown} {
+			k := newKDC()
+			k.failWith(cause)
+			m := newManager(t, ticket.Config{Backend: k, Negative: 10 * time.Second})
+			for range 5 {
+				var wg sync.WaitGroup
+				for range 100 {
+					wg.Go(func() {
+						if _, err := m.Token(t.Context(), spn); !errors.Is(err, cause) {
+							t.Errorf("got %v, want %v", err, cause)
+						}
+					})
+				}
+				wg.Wait()
+				time.Sleep(time.Second)
+			}
+			if n := k.calls.Load(); n != 1 {
+				t.Errorf("%v: asked %d times in 5 s, want once", cause, n)
+			}
+		}
+	})
+}
+
 func TestNegativeCache(t *testing.T) {
 	remembered := map[error]bool{
 		ticket.ErrKDCUnreachable: true, ticket.ErrSPNUnknown: true,

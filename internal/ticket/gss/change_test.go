@@ -260,6 +260,10 @@ func BenchmarkStatus(b *testing.B) { benchmarkPlaces(b, "status") }
 
 func BenchmarkToken(b *testing.B) { benchmarkPlaces(b, "token") }
 
+func BenchmarkReady(b *testing.B) { benchmarkPlaces(b, "ready") }
+
+func BenchmarkStamp(b *testing.B) { benchmarkPlaces(b, "stamp") }
+
 // BenchmarkThirtyTokensKCM is a browser that opens 30 connections, the copy of
 // the cache included.
 func BenchmarkThirtyTokensKCM(b *testing.B) { benchmark(b, place{"mit", "KCM", false}, "parallel") }

@@ -209,6 +209,8 @@ func (s *server) call(ctx context.Context, q request) (r reply, err error) {
 	switch q.Op {
 	case "token":
 		r.Token, err = s.b.Token(ctx, q.Arg)
+	case "ready":
+		r.Token = s.b.Ready(q.Arg)
 	case "tokens":
 		r.Text, err = s.tokens(ctx, q.Arg)
 	case "status":
@@ -251,6 +253,12 @@ func (s *server) bench(ctx context.Context, op string, n int) (cpu string, err e
 			_, err = s.b.Status(ctx)
 		case "parallel":
 			_, err = s.parallel(ctx, 30)
+		case "ready":
+			if s.b.Ready(spn) == nil {
+				_, err = s.b.Token(ctx, spn)
+			}
+		case "stamp":
+			s.b.Stamp()
 		default:
 			_, err = s.b.Token(ctx, spn)
 		}
@@ -361,7 +369,10 @@ type child struct {
 	waiting map[int]chan reply
 }
 
-var _ ticket.Backend = (*child)(nil)
+var (
+	_ ticket.Backend = (*child)(nil)
+	_ ticket.Readier = (*child)(nil)
+)
 
 // startChild runs a Backend on library ("mit", "heimdal") and cache with the
 // environment given. It serves spn.
@@ -483,6 +494,11 @@ func (c *child) Caches(ctx context.Context) ([]ticket.Cache, error) {
 func (c *child) Token(ctx context.Context, spn string) ([]byte, error) {
 	r, err := c.ask(ctx, request{Op: "token", Arg: spn}, nil)
 	return r.Token, err
+}
+
+func (c *child) Ready(spn string) []byte {
+	r, _ := c.ask(context.Background(), request{Op: "ready", Arg: spn}, nil)
+	return r.Token
 }
 
 func (c *child) Stamp() string {

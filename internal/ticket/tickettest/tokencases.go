@@ -20,6 +20,7 @@ var tokenCases = []testCase{
 	{name: "unknown SPN", run: testUnknownSPN},
 	{name: "impossible SPN", run: testImpossibleSPN},
 	{name: "1,000 concurrent tokens", run: testConcurrentTokens},
+	{name: "ready tokens", run: testReady},
 	{name: "cache replaced during a call", run: testCacheReplaced},
 	{name: "cancelled", run: testCancelled},
 	{name: "KDC down", needs: canGoDown, run: testKDCDown},
@@ -158,6 +159,72 @@ func testConcurrentTokens(t *testing.T, s suite) {
 			return
 		}
 	}
+}
+
+// testReady: tokens that are ready are as good as others, and end with the
+// ticket.
+func testReady(t *testing.T, s suite) {
+	r, ok := s.b.(ticket.Readier)
+	if !ok {
+		t.Log("left out: this backend makes tokens with Token only")
+		return
+	}
+	ready := func(what string) (token []byte) {
+		t.Helper()
+		if !waitFor(noticed, func() bool {
+			if _, err := s.b.Token(t.Context(), s.w.SPN); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			token = r.Ready(s.w.SPN)
+			return token != nil
+		}) {
+			t.Fatalf("%s: no token is ever ready", what)
+		}
+		return token
+	}
+	none := func(what string) {
+		t.Helper()
+		if token := r.Ready(s.w.SPN); token != nil {
+			who, err := s.w.Accept(token)
+			t.Errorf("%s: a token is ready (%s, %v)", what, who, err)
+		}
+	}
+	s.signIn(t, time.Hour)
+	for range 3 {
+		s.accepts(t, ready("signed in"))
+	}
+	for _, spn := range []string{s.w.Unknown, "", "HTTP/a b"} {
+		if r.Ready(spn) != nil {
+			t.Errorf("a token for %q is ready", spn)
+		}
+	}
+	if canGoDown(s.w) {
+		s.w.KDCDown(t)
+		s.accepts(t, ready("without a KDC"))
+		s.w.KDCUp(t)
+	}
+
+	shows := s.b.Stamp() != "" // else changes are seen by polling
+	s.w.SignIn(t, 2*time.Hour)
+	if shows {
+		none("another ticket")
+	}
+	s.makesTokens(t)
+	s.accepts(t, ready("another ticket"))
+	s.w.SignOut(t)
+	if shows {
+		none("signed out")
+	}
+	s.hasNoTicket(t)
+	none("signed out")
+
+	s.signIn(t, 3*time.Second)
+	waitFor(noticed/2, func() bool { // a backend may find it too short to keep
+		s.makesTokens(t)
+		return r.Ready(s.w.SPN) != nil
+	})
+	outlive(s.status(t))
+	none("expired")
 }
 
 // testCacheReplaced has another program sign in again and again while tokens
