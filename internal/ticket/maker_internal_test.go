@@ -81,13 +81,15 @@ func TestMakerKeepsNoKey(t *testing.T) {
 	}
 }
 
+// A token is two allocations, and now and then scratch space: more often with
+// the race detector, which empties pools. By reflection it was 700.
 func TestTokenAllocates(t *testing.T) {
 	m, err := NewMaker(serviceTicket(18))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(1000, func() { m.Token(0) }); n > 2 {
-		t.Errorf("%v allocations per token, want the token itself, and now and then scratch space", n)
+	if n := testing.AllocsPerRun(1000, func() { m.Token(0) }); n > 10 {
+		t.Errorf("%v allocations per token, want 2", n)
 	}
 }
 

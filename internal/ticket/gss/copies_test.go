@@ -3,6 +3,7 @@
 package gss_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -78,6 +79,33 @@ func TestCopyEndsWithAnotherKinit(t *testing.T) {
 				if i < 0 || len(list[i].Services) != 1 {
 					t.Fatalf("got %+v, want the token's service ticket in the cache: it came from an old copy", list)
 				}
+			}
+		})
+	}
+}
+
+// A copy that nobody has compared with its source for a while makes no token by
+// itself: the ticket may be gone.
+func TestReadyEndsWithACopy(t *testing.T) {
+	testenv.NoLeaks(t)
+	for _, kind := range []string{"KCM", "KEYRING"} {
+		t.Run(kind, func(t *testing.T) {
+			w := begin(t, place{"mit", kind, false})
+			w.signIn(t, time.Hour)
+			for i := 0; w.child.Ready(spn) == nil; i++ {
+				if _, err := w.child.Token(t.Context(), spn); err != nil || i == 100 {
+					t.Fatalf("no token is ready: %v", err)
+				}
+			}
+			w.signOut(t)
+			for end := time.Now().Add(10 * time.Second); w.child.Ready(spn) != nil; {
+				if time.Now().After(end) {
+					t.Fatal("tokens of a ticket that went away 10 s ago")
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			if _, err := w.child.Token(t.Context(), spn); !errors.Is(err, ticket.ErrNoTicket) {
+				t.Errorf("got %v, want %v", err, ticket.ErrNoTicket)
 			}
 		})
 	}
