@@ -2,6 +2,11 @@
 // libgssapi_krb5 or Heimdal libgssapi), loaded at run time without cgo. It
 // sees every cache the library sees: FILE, DIR, KEYRING, KCM.
 //
+// The library gets and judges the service tickets. On Linux it makes the first
+// token with each; the next ones are made here, of the session key that the
+// library hands out, because its own way takes thirty times as long. They end
+// with the first change of the cache.
+//
 // It promises tokens that need no second leg (the krb5 mechanism in our own
 // SPNEGO wrapping, RFC 4178) and errors that say whether the ticket, the KDC,
 // the service name or the clock is at fault. It never delegates, never asks
