@@ -23,7 +23,7 @@ func TestMakingValid(t *testing.T) {
 		{time.Minute, time.Hour, 0, false},
 		{time.Minute, time.Hour, 2 * time.Minute, true},
 		{-time.Hour, time.Minute, 2 * time.Minute, false},
-		{-time.Hour, -time.Minute, -2 * time.Minute, false},
+		{-time.Hour, -time.Minute, -time.Minute, false},
 		{-3 * time.Hour, -time.Minute, -2 * time.Hour, true},
 	} {
 		k := &making{start: now.Add(tt.start), end: now.Add(tt.end), offset: tt.offset}
