@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 )
 
 // noFiles reports whether err says that the process, or the machine, has no
@@ -37,4 +38,22 @@ func (r *reserve) give() bool {
 	r.f.Close()
 	r.f, r.given = nil, true
 	return true
+}
+
+// accept gives the file up for a connection that is waiting, if there is one.
+// (An accept fails for want of a file also when nobody waits; the file must not
+// go to somebody else then.)
+func (r *reserve) accept(l net.Listener) (net.Conn, error) {
+	r.keep()
+	t, ok := l.(interface{ SetDeadline(time.Time) error })
+	if !ok || !r.give() {
+		return nil, syscall.EMFILE
+	}
+	t.SetDeadline(time.Now().Add(200 * time.Microsecond))
+	c, err := l.Accept()
+	t.SetDeadline(noDeadline)
+	if err != nil {
+		r.keep()
+	}
+	return c, err
 }

@@ -331,6 +331,16 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	defer last.give()
 	for {
 		c, err := l.Accept()
+		if noFiles(err) && ctx.Err() == nil {
+			s.shed()
+			// Not at once: a connection accepted just now would take the file
+			// for its own other side.
+			if wait > 0 {
+				if more, e := last.accept(l); e == nil {
+					c, err = more, nil
+				}
+			}
+		}
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return context.Cause(ctx)
@@ -341,10 +351,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			}
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 			if noFiles(err) {
-				s.shed()
-				if last.give() {
-					continue
-				}
+				wait = min(wait, 50*time.Millisecond) // somebody may be waiting for a word
 			}
 			select {
 			case <-ctx.Done():
