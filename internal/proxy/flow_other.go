@@ -12,13 +12,13 @@ const movesBodies = false
 // fill says no once: it is called before the wait and after it. On Windows
 // RawConn waits by reading zero bytes, which needs no buffer.
 func (f *flow) fill(uintptr) (done bool) {
-	f.asked = !f.asked
-	return !f.asked
+	f.n = 1 - f.n
+	return f.n == 0
 }
 
 // wait fills the flow as soon as src has something.
 func (f *flow) wait(fill func(fd uintptr) bool) error {
-	f.asked = false
+	f.n = 0
 	if err := f.from.Read(fill); err != nil {
 		return err
 	}

@@ -128,7 +128,6 @@ type flow struct {
 	buf      *[]byte // the same, where there is no pipe
 	n        int
 	err      error
-	asked    bool // see fill, on systems other than Unix
 }
 
 func (f *flow) run(dst net.Conn) (total int64, readErr, writeErr error) {
