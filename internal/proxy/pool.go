@@ -255,13 +255,15 @@ func (p *pool) empty() (all []*upConn) {
 }
 
 // shed closes what is open only to be fast, to make room for what is needed:
-// idle pipes, idle upstream connections and spares.
-func (s *Server) shed() {
-	pipes.shed()
+// idle pipes, idle upstream connections and spares. It reports whether there
+// was any.
+func (s *Server) shed() bool {
+	freed := pipes.shed()
 	for _, u := range s.pool.empty() {
 		u.Close()
+		freed = true
 	}
-	s.dropSpares()
+	return s.dropSpares() || freed
 }
 
 func (p *pool) flush() {

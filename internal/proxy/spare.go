@@ -181,9 +181,9 @@ func (s *Server) expireSpares(k *known, now time.Time) {
 	}
 }
 
-// drop closes all; for good: no more are
+// drop closes all and reports whether there were any; for good: no more are
 // taken in.
-func (sp *spares) drop(forGood bool) {
+func (sp *spares) drop(forGood bool) bool {
 	sp.mu.Lock()
 	sp.done = sp.done || forGood
 	all := sp.ready
@@ -196,13 +196,15 @@ func (sp *spares) drop(forGood bool) {
 	for _, u := range all {
 		u.Close()
 	}
+	return len(all) > 0
 }
 
 // dropSpares closes the spares of every upstream.
-func (s *Server) dropSpares() {
+func (s *Server) dropSpares() (any bool) {
 	s.upMu.RLock()
 	defer s.upMu.RUnlock()
 	for _, k := range s.upstreams {
-		k.spares.drop(false)
+		any = k.spares.drop(false) || any
 	}
+	return any
 }

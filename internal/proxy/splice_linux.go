@@ -185,14 +185,16 @@ func (p *pipePool) sweep() {
 	}
 }
 
-// shed closes every idle pipe, for a process that is out of files.
-func (p *pipePool) shed() {
+// shed closes every idle pipe, for a process that is out of files, and reports
+// whether there was one.
+func (p *pipePool) shed() bool {
 	p.mu.Lock()
 	old := p.cut(len(p.idle))
 	p.mu.Unlock()
 	for _, o := range old {
 		o.close()
 	}
+	return len(old) > 0
 }
 
 // cut takes the n oldest idle pipes out.

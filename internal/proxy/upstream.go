@@ -179,10 +179,9 @@ func (s *Server) connect(ctx context.Context, addr string) (c net.Conn, err erro
 			c, err = s.cfg.Dial(dctx, "tcp", addr)
 			cancel()
 		}
-		if again || !noFiles(err) {
+		if again || !noFiles(err) || !s.shed() {
 			return c, err
 		}
-		s.shed()
 	}
 }
 
