@@ -94,6 +94,14 @@ func TestChecksThatMisbehave(t *testing.T) {
 	})
 }
 
+func TestUserinfoIsNeverShown(t *testing.T) {
+	r := doctor.Run(t.Context(), []doctor.Check{{ID: "a", Run: returns(doctor.Finding{State: doctor.OK,
+		Seen: "http://me:hunter2@p.test:80 is used.", Action: "Not https://hunter2@p.test."})}}, doctor.Meta{})
+	if f := r.Findings[0]; f.Seen != "http://p.test:80 is used." || f.Action != "Not https://p.test." {
+		t.Errorf("got %q %q", f.Seen, f.Action)
+	}
+}
+
 func TestRunEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})

@@ -53,7 +53,7 @@ func (r Report) Text(l Look) string {
 		}
 		title := f.Title
 		if f.Millis >= 1000 {
-			title += fmt.Sprintf(" (%.1f s)", f.Took.Seconds())
+			title += fmt.Sprintf(" (%.1f s)", float64(f.Millis)/1000)
 		}
 		b.WriteString("  " + word + "  ")
 		l.write(&b, "        ", "skip", title) // what stands there already is 8 wide
