@@ -522,6 +522,22 @@ func TestDoctorUpstream(t *testing.T) {
 			t.Errorf("challenge: %+v", f)
 		}
 	})
+	t.Run("asks for nothing, and Kerberos is off", func(t *testing.T) {
+		w := newWard(t, realm.Config{})
+		os.Remove(w.realm.CachePath())
+		s := proxytest.Answering(t, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+		_, port, _ := net.SplitHostPort(s.Addr)
+		w.flags["upstream"], w.flags["kerberos.enabled"] = []string{"http://localhost:" + port}, false
+		a := startApp(t, "", w.flags, appConfig{})
+		for range 2 {
+			r := diagnosed(t, a)
+			leads(t, r, "kerberos", doctor.Warn, "", "kerbpass kerberos on")
+			if f, _ := r.Find("requests"); !r.Healthy || f.State != doctor.OK {
+				t.Errorf("requests: %+v", f)
+			}
+			a.tickets.cur.Store(&current{err: errors.ErrUnsupported}) // and there is no library
+		}
+	})
 	t.Run("is a web server", func(t *testing.T) {
 		w := newWard(t, realm.Config{})
 		s := proxytest.Answering(t, proxytest.OK)

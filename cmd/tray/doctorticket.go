@@ -18,6 +18,17 @@ import (
 
 func (x *examination) kerberosOn() bool { return x.app.now.Load().kerberos && x.paused == nil }
 
+// withKerberos leaves a check out while Kerberos is off: nothing depends on it
+// then, and there may be no library to ask.
+func (x *examination) withKerberos(check func(context.Context) doctor.Finding) func(context.Context) doctor.Finding {
+	return func(ctx context.Context) doctor.Finding {
+		if !x.kerberosOn() {
+			return needless("Kerberos is off.")
+		}
+		return check(ctx)
+	}
+}
+
 func (x *examination) checkKerberos(context.Context) doctor.Finding {
 	cur := x.app.tickets.cur.Load()
 	if !x.kerberosOn() {
@@ -28,8 +39,7 @@ func (x *examination) checkKerberos(context.Context) doctor.Finding {
 		if x.known().asks {
 			return broken(proxy.CauseKerberosOff, action, "%s, and the upstream wants it.", state)
 		}
-		f := noted("", action, "%s.", state)
-		return f
+		return noted("", action, "%s.", state)
 	}
 	if cur.Manager == nil {
 		return broken(proxy.CauseKerberosUnavailable, "", "There is no Kerberos that can be used (%v).", cur.err)
@@ -211,8 +221,7 @@ func (x *examination) checkSPN(ctx context.Context) doctor.Finding {
 	case try.err == nil:
 		return good("%s, %s.", try.spn, origin)
 	case try.spn == "":
-		f := brokenBy(try.err, "")
-		return f
+		return brokenBy(try.err, "")
 	case causeOfTry(try.err, try.spn) != proxy.CauseSPNUnknown:
 		return good("%s, %s; whether the KDC knows it could not be found out.", try.spn, origin)
 	}
