@@ -746,16 +746,18 @@ func TestDoctorCommandWithoutAHelper(t *testing.T) {
 		}
 	})
 	t.Run("report", func(t *testing.T) {
+		names(t, nil) // no host is known but localhost
 		host, _ := os.Hostname()
+		u.write("listen = [\"" + listen + "\"]\nupstream = [\"http://localhost:" + w.port + "\"]\n[bypass]\nexact = [\"intranetbox\"]\n")
 		u.env["HTTPS_PROXY"] = "http://me:hunter2@localhost:" + w.port // is not used, and complained about
 		for _, name := range []string{"r.txt", "r.json"} {
 			path := filepath.Join(u.home, name)
 			out, errs, code := u.run("doctor", "--report", path)
 			b, err := os.ReadFile(path)
-			if err != nil || code != exitPathBroken || !strings.Contains(errs, path) || strings.Contains(out, "hunter2") || !strings.Contains(out, "alice@DEMO.INVALID") {
+			if err != nil || code != exitPathBroken || !strings.Contains(errs, path) || strings.Contains(out, "hunter2") || !strings.Contains(out, "alice@DEMO.INVALID") || !strings.Contains(out, "intranetbox") {
 				t.Fatalf("%s: exit code %d, %v, %q\n%s", name, code, err, errs, out)
 			}
-			for _, planted := range []string{"alice", "demo.invalid", "hunter2", host + ".", u.home + "/../" + host} {
+			for _, planted := range []string{"alice", "demo.invalid", "hunter2", "intranetbox", host + ".", u.home + "/../" + host} {
 				if strings.Contains(strings.ToLower(string(b)), strings.ToLower(planted)) {
 					t.Errorf("%s holds %q:\n%s", name, planted, b)
 				}
