@@ -432,7 +432,7 @@ func dnsAnswer(q []byte, table map[string]string) []byte {
 
 func TestDoctorNames(t *testing.T) {
 	names(t, map[string]string{
-		"alias.demo.invalid": "=middle.demo.invalid", "middle.demo.invalid": "=proxy.demo.invalid", "proxy.demo.invalid": "127.0.0.1",
+		"chain.demo.invalid": "=middle.demo.invalid", "alias.demo.invalid": "=proxy.demo.invalid", "middle.demo.invalid": "=proxy.demo.invalid", "proxy.demo.invalid": "127.0.0.1",
 		"other.demo.invalid": "=unknown.demo.invalid", "unknown.demo.invalid": "127.0.0.1", "here.demo.invalid": "127.0.0.1", "closed.demo.invalid": "127.0.0.2",
 	})
 	t.Run("does not exist", func(t *testing.T) {
@@ -453,6 +453,11 @@ func TestDoctorNames(t *testing.T) {
 		if r := w.examine(); !r.Healthy {
 			t.Errorf("after the advice:\n%s", r.Text(doctor.Look{Width: 160}))
 		}
+	})
+	t.Run("alias of an alias", func(t *testing.T) {
+		w := newWard(t, realm.Config{})
+		w.flags["upstream"] = []string{"http://chain.demo.invalid:" + w.port}
+		leads(t, w.examine(), "spn", doctor.Fail, "spn_unknown", "HTTP/chain.demo.invalid", "HTTP/proxy.demo.invalid")
 	})
 	t.Run("alias of nothing better", func(t *testing.T) {
 		w := newWard(t, realm.Config{})

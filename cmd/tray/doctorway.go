@@ -180,13 +180,26 @@ func (x *examination) checkName(ctx context.Context) doctor.Finding {
 		shown = append(shown[:most:most], "…")
 	}
 	seen := fmt.Sprintf("%s has the address %s.", host, strings.Join(shown, ", "))
-	if name, err := net.DefaultResolver.LookupCNAME(ctx, host); err == nil {
-		if name = strings.TrimSuffix(strings.ToLower(name), "."); name != "" && name != strings.ToLower(host) {
-			x.learn(func(f *facts) { f.alias = name })
-			seen = fmt.Sprintf("%s is an alias of %s, which has the address %s.", host, name, strings.Join(shown, ", "))
-		}
+	if name := canonicalName(ctx, host); name != strings.ToLower(host) {
+		x.learn(func(f *facts) { f.alias = name })
+		seen = fmt.Sprintf("%s is an alias of %s, which has the address %s.", host, name, strings.Join(shown, ", "))
 	}
 	return good("%s", seen)
+}
+
+// canonicalName follows aliases to their end. Of several in a row, LookupCNAME
+// may return any.
+func canonicalName(ctx context.Context, host string) string {
+	name := strings.ToLower(host)
+	for range 8 {
+		next, err := net.DefaultResolver.LookupCNAME(ctx, name)
+		next = strings.TrimSuffix(strings.ToLower(next), ".")
+		if err != nil || next == "" || next == name {
+			break
+		}
+		name = next
+	}
+	return name
 }
 
 func (x *examination) checkTCP(ctx context.Context) doctor.Finding {
