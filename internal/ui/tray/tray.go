@@ -44,7 +44,10 @@ type Config struct {
 	// Tapped is the command of a left click on the icon, where the desktop
 	// tells us of one. Empty: it opens the menu, as a right click does.
 	Tapped ui.Command
-	Log    *slog.Logger // nil discards
+	// OnVisible is told when [Tray.Visible] changes, and once at the start. It
+	// must return soon. Nil: nobody is.
+	OnVisible func(visible bool)
+	Log       *slog.Logger // nil discards
 }
 
 // A Tray is the icon and its menu.
@@ -63,6 +66,9 @@ func New(c Config) (*Tray, error) {
 		return nil, errors.New("tray: no title given")
 	case c.OnCommand == nil:
 		return nil, errors.New("tray: nothing given to tell commands to")
+	}
+	if c.OnVisible == nil {
+		c.OnVisible = func(bool) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -95,6 +101,17 @@ func (t *Tray) Show(s ui.State) {
 // has none before Run, and where the desktop lacks one (GNOME without its
 // extension), which may change at any time.
 func (t *Tray) Visible() bool { return t.visible.Load() }
+
+// sees returns what is told of places for the icon, by one goroutine.
+func (t *Tray) sees() func(visible bool) {
+	first := true
+	return func(visible bool) {
+		if t.visible.Swap(visible) != visible || first {
+			first = false
+			t.cfg.OnVisible(visible)
+		}
+	}
+}
 
 // Run shows the tray, from the first state on, until ctx ends. Without a
 // desktop it returns [ErrNoTray] at once; it may then be called again later. It

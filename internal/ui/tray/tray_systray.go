@@ -92,7 +92,7 @@ func (t *Tray) show(parent context.Context, h *host, first ui.State) error {
 	wg.Go(func() {
 		select {
 		case <-ready:
-			end(h.watch(ctx, t.visible.Store, redraw))
+			end(h.watch(ctx, t.sees(), redraw))
 		case <-ctx.Done():
 		}
 	})

@@ -46,8 +46,9 @@ type Note struct {
 	id          uint32
 }
 
-// Start starts a desktop; it ends with t.
-func Start(t testing.TB) *Desktop {
+// Bus starts a session bus with nothing on it, as of a desktop without a tray,
+// and returns its address; it ends with t.
+func Bus(t testing.TB) (address string) {
 	t.Helper()
 	cmd := exec.Command(testenv.Tool(t, "dbus-daemon"), "--session", "--nofork", "--nosyslog", "--print-address=1")
 	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
@@ -66,7 +67,14 @@ func Start(t testing.TB) *Desktop {
 	if err != nil {
 		t.Fatalf("dbus-daemon: %v", err)
 	}
-	d := &Desktop{Address: strings.TrimSpace(line), Notes: make(chan *Note, 100), t: t, items: make(chan string, 100)}
+	return strings.TrimSpace(line)
+}
+
+// Start starts a desktop; it ends with t.
+func Start(t testing.TB) *Desktop {
+	t.Helper()
+	var err error
+	d := &Desktop{Address: Bus(t), Notes: make(chan *Note, 100), t: t, items: make(chan string, 100)}
 	if d.conn, err = dbus.Connect(d.Address); err != nil {
 		t.Fatal(err)
 	}
