@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -43,6 +44,9 @@ type helper struct {
 	calls    []string          // method, path and body of what acts
 	changed  []chan struct{}   // one for each stream
 	down     bool              // answers nothing, streams included
+	found    []any             // what the system says about proxies
+	welcome  bool              // this is a first start
+	report   object            // of the doctor
 	wake     chan struct{}     // closed, and made anew, when requests are added
 	language string
 	painted  chan struct{}
@@ -53,7 +57,7 @@ func in(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC
 func newHelper() *helper {
 	value := func(v any) object { return object{"value": v, "source": "default", "locked": false} }
 	return &helper{
-		wake: make(chan struct{}), painted: make(chan struct{}, 8), broken: map[string]object{},
+		wake: make(chan struct{}), painted: make(chan struct{}, 8), broken: map[string]object{}, found: []any{},
 		bypass: []string{"git.corp.example", "wiki.corp.example"},
 		status: object{
 			"version": "1.2.3", "config": "/home/alice/.config/kerbpass/config.toml",
@@ -135,6 +139,9 @@ func (h *helper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(refusal)
 	case path == "events":
 		h.stream(w, r)
+	case path == "doctor/report":
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprint(w, "the report of user1")
 	case path == "activity" && r.FormValue("wait") != "":
 		h.more(w, r)
 	default:
@@ -204,6 +211,14 @@ func (h *helper) answer(request string, r *http.Request, sent object) any {
 		return h.why(r.FormValue("target"))
 	case "GET autostart":
 		return object{"enabled": false, "by": "", "detail": ""}
+	case "GET found":
+		return object{"settings": h.found, "suggestion": "", "in_use": false}
+	case "GET welcome":
+		return object{"wanted": h.welcome}
+	case "POST welcome":
+		h.welcome = false
+	case "POST doctor":
+		return h.report
 	case "POST kerberos":
 		h.part("proxy")["kerberos"] = sent["enabled"]
 	case "POST pause":
@@ -213,6 +228,7 @@ func (h *helper) answer(request string, r *http.Request, sent object) any {
 		}
 	case "POST settings":
 		h.setting(sent["key"].(string))["value"] = sent["value"]
+		h.setting(sent["key"].(string))["source"] = "file"
 		if sent["key"] == "ui.language" {
 			h.language = sent["value"].(string)
 		}
@@ -269,7 +285,6 @@ type page struct {
 // to complain about.
 func show(t *testing.T, h *helper) *page {
 	t.Helper()
-	chromium := testenv.Tool(t, "chromium")
 	s := serve(t, web.Config{API: h, Painted: func() { h.painted <- struct{}{} },
 		Lang: func() string {
 			h.mu.Lock()
@@ -280,6 +295,13 @@ func show(t *testing.T, h *helper) *page {
 			return lang + " sentence of " + cause, lang + " hint of " + cause
 		},
 	})
+	return browse(t, h, s)
+}
+
+// browse opens a server's page.
+func browse(t *testing.T, h *helper, s *web.Server) *page {
+	t.Helper()
+	chromium := testenv.Tool(t, "chromium")
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.WindowSize(900, 1000),
 		chromedp.Flag("lang", "en-GB"), chromedp.Flag("accept-lang", "en-GB"))
 	alloc, stopAlloc := chromedp.NewExecAllocator(context.Background(), options...)
@@ -774,7 +796,7 @@ func TestHelperGoesAndComesBack(t *testing.T) {
 	testenv.NoLeaks(t)
 	p := show(t, newHelper())
 	p.set(func() { p.down = true })
-	p.says("lost", "does not answer")
+	p.says("lost", "Kerbpass was closed. Start it again")
 	p.click("#renew")
 	p.says("notice-error", "did not answer")
 	p.set(func() {
@@ -785,13 +807,299 @@ func TestHelperGoesAndComesBack(t *testing.T) {
 	p.says("ticket-lead", "back@CORP.EXAMPLE")
 }
 
+// A helper that was started again serves the pages that were open; what else
+// answers at the address is sent nothing.
+func TestPageComesBackAfterARestart(t *testing.T) {
+	testenv.NoLeaks(t)
+	kept := make(chan string, 100)
+	h := newHelper()
+	first, stop := serveUntil(t, web.Config{API: h, Keep: func(text string) { kept <- text }, Painted: func() { h.painted <- struct{}{} }})
+	p := browse(t, h, first)
+	text := <-kept
+	var at struct{ Addr string }
+	if err := json.Unmarshal([]byte(text), &at); err != nil {
+		t.Fatal(err)
+	}
+	p.click("#sign-in")
+	p.says("sign-in-fields", "Account")
+	stop()
+	p.says("lost", "Start it again")
+	p.hidden("sign-in-dialog")
+
+	h.set(func() { h.part("ticket")["principal"] = "again@CORP.EXAMPLE" })
+	_, stop = serveUntil(t, web.Config{API: h, Resume: text})
+	p.hidden("lost")
+	p.says("ticket-lead", "again@CORP.EXAMPLE")
+	p.click("#renew")
+	p.acted("POST renew")
+	stop()
+	p.says("lost", "Start it again")
+
+	// Somebody else takes the port.
+	l, err := net.Listen("tcp", at.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var asked []string
+	squatter := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.Method+" "+r.URL.Path)
+		fmt.Fprint(w, `{"proof":"not the one"}`)
+	})}
+	served := make(chan struct{})
+	go func() {
+		squatter.Serve(l)
+		close(served)
+	}()
+	p.says("lost", "no longer belongs to it")
+	p.click("#renew")
+	p.says("notice-error", "did not answer")
+	squatter.Close()
+	<-served
+	mu.Lock()
+	defer mu.Unlock()
+	if slices.ContainsFunc(asked, func(r string) bool { return r != "GET /proof" }) {
+		t.Errorf("sent to whoever took the port: %q", asked)
+	}
+}
+
+var gnome = object{"source": "gnome", "name": "network settings", "upstreams": []any{"http://proxy.gnome.example:3128"}}
+var script = object{"source": "networkmanager", "name": "Wired 1", "upstreams": []any{}, "pac": "http://wpad.corp.example/wpad.dat"}
+
+func TestFoundProxies(t *testing.T) {
+	testenv.NoLeaks(t)
+	h := newHelper()
+	h.found = []any{gnome, script}
+	p := show(t, h)
+	p.click("#tab-proxy")
+	p.says("found", "http://proxy.gnome.example:3128 (GNOME, network settings)")
+	p.click("#found button")
+	p.acted(`POST settings {"key":"upstream","value":["http://proxy.gnome.example:3128"]}`)
+	p.says("notice", "is now used")
+	p.until(`document.getElementById("upstream").value === "http://proxy.gnome.example:3128"`)
+	p.hidden("found")
+	p.click("#notice-undo")
+	p.acted(`POST settings {"key":"upstream","value":["http://proxy.corp.example:8080"]}`)
+	p.says("found", "proxy.gnome.example")
+
+	p.set(func() {
+		p.setting("upstream")["value"], p.setting("upstream")["source"] = []any{"http://proxy.gnome.example:3128"}, "system"
+	})
+	p.says("upstream-source", "From your system’s settings (GNOME, network settings)")
+
+	p.set(func() {
+		p.found = []any{script, object{"source": "kde", "name": "", "upstreams": []any{}, "problem": "socks only"}}
+		p.setting("upstream")["value"], p.setting("upstream")["source"] = []any{}, "default"
+	})
+	p.says("found", "NetworkManager, Wired 1")
+	p.says("found", "Kerbpass cannot use it yet. Ask your help desk")
+	p.says("found", "socks only")
+
+	p.set(func() {
+		p.found = []any{gnome}
+		s := p.setting("upstream")
+		s["value"], s["source"], s["name"], s["locked"] = []any{"http://policy.example:1"}, "policy", "", true
+	})
+	p.says("upstream-source", "Set by your organisation. It cannot be changed here.")
+	p.says("found", "proxy.gnome.example")
+	if n := eval[int](p, `document.querySelectorAll("#found button").length`); n != 0 {
+		t.Error("a locked value can be replaced")
+	}
+}
+
+func TestWelcome(t *testing.T) {
+	testenv.NoLeaks(t)
+	h := newHelper()
+	h.welcome, h.found = true, []any{gnome}
+	h.setting("upstream")["value"], h.setting("upstream")["source"] = []any{}, "default"
+	h.part("ticket")["state"], h.part("ticket")["principal"], h.part("ticket")["expires"] = "none", "", nil
+	p := show(t, h)
+	p.says("welcome", "Welcome to Kerbpass")
+	p.hidden("tabs")
+	p.hidden("status")
+	p.says("welcome-choices", "GNOME, network settings")
+	p.hidden("welcome-other")
+	p.says("welcome-ticket-state", "You are not signed in")
+	p.click("#welcome-sign-in")
+	p.says("sign-in-fields", "Account")
+	p.click("#sign-in-cancel")
+	p.set(func() {
+		p.part("ticket")["state"], p.part("ticket")["principal"], p.part("ticket")["expires"] = "valid", "alice@CORP.EXAMPLE", in(time.Hour)
+	})
+	p.says("welcome-ticket-state", "signed in as alice@CORP.EXAMPLE")
+	p.hidden("welcome-sign-in")
+
+	// Another one, which the settings refuse first.
+	p.click("#welcome-choices li:last-child input")
+	p.says("welcome-other", "Address of the proxy")
+	p.click("#welcome-test")
+	p.says("welcome-error", "Enter the address")
+	p.refuse("POST settings", object{"error": "Not saved: this is no proxy.", "hint": "Give a URL."})
+	p.fill("#welcome-upstream", "nonsense")
+	p.click("#welcome-test")
+	p.says("welcome-error", "this is no proxy")
+	p.set(func() { delete(p.broken, "POST settings") })
+	p.called()
+	p.click("#welcome-choices li:first-child input")
+	p.click("#welcome-test")
+	p.acted(`POST settings {"key":"upstream","value":["http://proxy.gnome.example:3128"]}`)
+	p.says("welcome-result-text", "It works")
+	p.click("#welcome-autostart")
+	p.acted(`POST autostart {"enabled":true}`)
+	p.click("#welcome-done")
+	p.acted("POST welcome")
+	p.hidden("welcome")
+	p.says("ticket-state", "You are signed in")
+	p.until(`document.activeElement.id === "tab-status"`)
+	p.do(chromedp.Reload())
+	p.says("ticket-state", "You are signed in")
+	p.hidden("welcome")
+
+	// Nothing found, and not now.
+	p.set(func() {
+		p.welcome, p.found = true, []any{}
+		p.setting("upstream")["value"] = []any{}
+	})
+	p.do(chromedp.Reload())
+	p.says("welcome-found", "None was found on this computer")
+	p.says("welcome-other", "Address of the proxy")
+	p.called()
+	p.click("#welcome-skip")
+	p.says("tabs", "Status")
+	if got := p.called(); strings.Contains(got, "settings") {
+		t.Errorf("skipping saved something: %q", got)
+	}
+}
+
+func diagnosis(first string) object {
+	finding := func(id, title, state, seen, cause, action string) object {
+		return object{"id": id, "title": title, "state": state, "seen": seen, "cause": cause, "action": action, "ms": 3}
+	}
+	r := object{"version": "1.2.3", "system": "linux", "healthy": first == "", "first": first, "findings": []any{
+		finding("settings", "The settings can be read", "ok", "config.toml", "", ""),
+		finding("upstream", "The upstream proxy is known", "ok", "http://proxy.corp.example:8080, from the settings", "", ""),
+		finding("clock", "The clock is right", "warn", "2 minutes off", "clock_skew", "Set the clock."),
+		finding("tgt", "There is a ticket", "ok", "alice@CORP.EXAMPLE", "", ""),
+		finding("kdc", "The KDC answers", "ok", "in 12 ms", "", "")}}
+	if first != "" {
+		r["findings"].([]any)[4] = finding("kdc", "The KDC answers", "fail", "no answer from 192.0.2.1", "kdc_unreachable", "Connect to the VPN.")
+		r["findings"] = append(r["findings"].([]any), finding("token", "A token is made", "skip", "", "", ""))
+	}
+	return r
+}
+
+func TestDoctor(t *testing.T) {
+	testenv.NoLeaks(t)
+	h := newHelper()
+	h.report = diagnosis("kdc")
+	p := show(t, h)
+	p.click("#tab-general")
+	p.click("#doctor")
+	p.says("doctor-verdict", "Here the way is broken")
+	p.says("doctor-first", "The KDC answers")
+	p.says("doctor-first", "Connect to the VPN.") // opened
+	p.says("doctor-list", "A token is made")
+	if got := eval[[]string](p, `[...document.querySelectorAll(".finding .mark")].filter((e) => e.checkVisibility()).map((e) => getComputedStyle(e, "::before").content)`); strings.Join(got, "") != `"✕""✓""✓""!""✓""–"` {
+		t.Errorf("shapes: got %q", got)
+	}
+	if got := eval[string](p, `document.querySelector("#doctor-first").textContent`); !strings.HasPrefix(got, "Broken: ") {
+		t.Errorf("a screen reader hears %q", got)
+	}
+	p.click("#doctor-list summary")
+	p.says("doctor-list", "Set the clock.")
+	p.click("#doctor-copy")
+	p.acted("POST doctor/report")
+	p.until(`document.getElementById("notice").innerText.includes("eport")`)
+
+	p.set(func() { p.report = diagnosis("") })
+	p.click("#doctor")
+	p.says("doctor-verdict", "It works, but look at this")
+	p.refuse("POST doctor", sorry)
+	p.click("#doctor")
+	p.says("notice-error", "The KDC does not answer.")
+	p.hidden("doctor-progress")
+	p.click("#notice-close")
+
+	p.click("#log")
+	p.acted("POST log")
+	p.says("notice", "The log is opened.")
+	p.click("#notice-close")
+	p.refuse("POST log", object{"error": "There is no log file.", "code": "no_log"})
+	p.click("#log")
+	p.says("notice-error", "There is no log file.")
+	p.set(func() { p.language, p.report = "de", diagnosis("kdc"); delete(p.broken, "POST doctor") })
+	p.do(chromedp.Reload())
+	p.click("#log")
+	p.says("notice-error", "Es gibt keine Protokolldatei")
+	p.click("#notice-close")
+	p.click("#doctor")
+	p.says("doctor-first", "Der Anmeldeserver antwortet")
+	p.says("doctor-first", "de hint of kdc_unreachable")
+}
+
+// In another language than the helper's, a refusal is in that language. What
+// cannot be is marked as English and comes after.
+func TestRefusalsAreInThePagesLanguage(t *testing.T) {
+	testenv.NoLeaks(t)
+	h := newHelper()
+	p := show(t, h)
+	for lang, want := range map[string][]string{
+		"de": {"Nicht gespeichert: Dieser Wert", "Das hat nicht funktioniert.", "enthält ein Sternchen", "Das Passwort wurde nicht angenommen"},
+		"fr": {"Non enregistré : cette valeur", "Cela n’a pas fonctionné.", "contient une étoile", "Le mot de passe n’a pas été accepté"},
+	} {
+		h.set(func() {
+			h.language = lang
+			h.broken["POST settings"] = object{"error": "English sentence", "hint": "English hint", "code": "invalid", "detail": "upstream: English detail"}
+			h.broken["POST renew"] = object{"error": "English sentence", "hint": "English hint"}
+			h.broken["POST bypass"] = object{"error": "English sentence", "refused": []any{object{"entry": "*.x", "reason": "English reason", "code": "wildcard", "suggestion": []any{}}}}
+			h.prompts = []object{{"state": "failed", "error": "English sentence", "hint": "English hint", "code": "password"}}
+		})
+		p.do(chromedp.Reload())
+		english := func(id string) {
+			t.Helper()
+			if got := eval[[]string](p, fmt.Sprintf(`[...document.getElementById(%q).querySelectorAll("*")].filter((e) => !e.children.length && e.textContent.includes("English") && e.lang !== "en").map((e) => e.textContent)`, id)); len(got) > 0 {
+				t.Errorf("%s: English is shown: %q", lang, got)
+			}
+		}
+		p.click("#tab-proxy")
+		p.fill("#upstream", "x")
+		p.click("#upstream-save")
+		p.says("upstream-error", want[0])
+		p.says("upstream-error", "upstream: English detail")
+		english("upstream-error")
+		p.fill("#bypass-add", "*.x")
+		p.click("#bypass-form button")
+		p.says("bypass-error", want[2])
+		if got := eval[string](p, `document.getElementById("bypass-error").innerText`); strings.Contains(got, "English") {
+			t.Errorf("%s: %q", lang, got)
+		}
+		p.click("#tab-status")
+		p.click("#renew")
+		p.says("notice-error", want[1])
+		english("notice-error")
+		p.click("#notice-close")
+		p.click("#sign-in")
+		p.click("#sign-in-submit")
+		p.says("sign-in-error", want[3])
+		english("sign-in-error")
+		p.click("#sign-in-cancel")
+	}
+}
+
 var pages = []string{"status", "proxy", "activity", "general"}
 
 // Every control of every page is reached with the keyboard alone, in the order
 // of the document.
 func TestKeyboardReachesEverything(t *testing.T) {
 	testenv.NoLeaks(t)
-	p := show(t, newHelper())
+	h := newHelper()
+	h.report, h.found = diagnosis("kdc"), []any{gnome, script}
+	p := show(t, h)
+	p.click("#tab-general")
+	p.click("#doctor")
+	p.says("doctor-first", "Connect to the VPN.")
 	p.click("#tab-status")
 	for i, name := range pages {
 		if i > 0 {
@@ -822,13 +1130,32 @@ func TestKeyboardReachesEverything(t *testing.T) {
 	}
 	p.do(chromedp.KeyEvent(kb.Home))
 	p.until(`document.activeElement.id === "tab-status"`)
+
+	// The welcome, from its choice to its end.
+	h.set(func() {
+		h.welcome = true
+		h.part("ticket")["state"] = "none"
+	})
+	p.do(chromedp.Reload())
+	p.says("welcome-choices", "GNOME")
+	p.says("welcome", "Sign in")
+	var order []string
+	for range 6 {
+		p.do(chromedp.KeyEvent(kb.Tab))
+		order = append(order, eval[string](p, "document.activeElement.id || document.activeElement.type"))
+	}
+	if got := strings.Join(order, " "); got != "radio welcome-sign-in welcome-test welcome-autostart welcome-done welcome-skip" {
+		t.Errorf("welcome: Tab leads to %s", got)
+	}
 }
 
 // Everything that can be used has a name for a screen reader.
 func TestEveryControlHasAName(t *testing.T) {
 	testenv.NoLeaks(t)
-	p := show(t, newHelper())
-	roles := []string{"button", "textbox", "searchbox", "combobox", "switch", "checkbox", "tab", "tabpanel", "progressbar", "dialog", "DisclosureTriangle", "MenuListPopup"}
+	h := newHelper()
+	h.report, h.found = diagnosis("kdc"), []any{gnome, script}
+	p := show(t, h)
+	roles := []string{"button", "textbox", "searchbox", "combobox", "switch", "checkbox", "tab", "tabpanel", "progressbar", "radio", "radiogroup", "list", "dialog", "DisclosureTriangle", "MenuListPopup"}
 	check := func(where string) {
 		t.Helper()
 		tree, err := chromedp.Call(p.ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
@@ -846,15 +1173,29 @@ func TestEveryControlHasAName(t *testing.T) {
 				t.Errorf("%s: a %s has no name", where, role)
 			}
 		}
-		if found["tab"] != 4 && where != "dialog" || found["button"] == 0 && where != "activity" && where != "general" {
+		if where == "welcome" && (found["radio"] != 3 || found["radiogroup"] != 1 || found["switch"] != 1) {
+			t.Errorf("the tree does not show the welcome: %v", found)
+		}
+		if found["tab"] != 4 && where != "dialog" && where != "welcome" || found["button"] == 0 && where != "activity" && where != "general" {
 			t.Errorf("%s: the tree does not show the page: %v", where, found)
 		}
 	}
 	for _, name := range pages {
 		p.click("#tab-" + name)
 		p.until(fmt.Sprintf("document.getElementById(%q).checkVisibility()", name))
+		if name == "general" {
+			p.click("#doctor")
+			p.says("doctor-first", "Connect to the VPN.")
+		}
 		check(name)
 	}
+	h.set(func() { h.welcome = true })
+	p.do(chromedp.Reload())
+	p.says("welcome-choices", "GNOME")
+	check("welcome")
+	h.set(func() { h.welcome = false })
+	p.do(chromedp.Reload())
+	p.says("tabs", "Status")
 	p.click("#tab-status")
 	p.click("#sign-in")
 	p.says("sign-in-fields", "Account")
@@ -874,6 +1215,7 @@ func axText(v *accessibility.Value) string {
 func TestNarrowWindow(t *testing.T) {
 	testenv.NoLeaks(t)
 	h := newHelper()
+	h.report, h.found = diagnosis("kdc"), []any{gnome, script}
 	p := show(t, h)
 	for _, lang := range []string{"en", "de", "fr"} {
 		h.set(func() { h.language = lang })
@@ -881,10 +1223,21 @@ func TestNarrowWindow(t *testing.T) {
 		p.until(`document.documentElement.lang === "` + lang + `" && document.getElementById("app").checkVisibility()`)
 		for _, name := range pages {
 			p.click("#tab-" + name)
+			if name == "general" {
+				p.click("#doctor")
+				p.until(`document.getElementById("doctor-first").checkVisibility()`)
+			}
 			if w := eval[int](p, "document.documentElement.scrollWidth"); w > 320 {
 				t.Errorf("%s, %s: %d pixels wide", lang, name, w)
 			}
 		}
+		h.set(func() { h.welcome = true })
+		p.do(chromedp.Reload())
+		p.until(`document.getElementById("welcome-choices").checkVisibility() && document.getElementById("welcome-notes").checkVisibility()`)
+		if w := eval[int](p, "document.documentElement.scrollWidth"); w > 320 {
+			t.Errorf("%s, welcome: %d pixels wide", lang, w)
+		}
+		h.set(func() { h.welcome = false })
 	}
 }
 
@@ -913,6 +1266,7 @@ func TestScreenshots(t *testing.T) {
 	if err := os.MkdirAll(*screenshots, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	h.set(func() { h.found = []any{gnome} })
 	for _, name := range pages {
 		p.click("#tab-" + name)
 		switch name {
@@ -928,6 +1282,24 @@ func TestScreenshots(t *testing.T) {
 		shoot(name+"-dark", 820, 700, "dark")
 		shoot(name+"-narrow", 360, 700, "light")
 	}
+	h.set(func() { h.report = diagnosis("kdc") })
+	p.click("#doctor")
+	p.says("doctor-first", "Connect to the VPN.")
+	eval[bool](p, `for (const c of document.querySelectorAll("#general > article:not(:has(#doctor))")) c.hidden = true; true`)
+	all := func(name string) {
+		shoot(name+"-light", 820, 700, "light")
+		shoot(name+"-dark", 820, 700, "dark")
+		shoot(name+"-narrow", 360, 700, "light")
+	}
+	all("doctor")
+	h.set(func() { h.welcome = true; h.setting("upstream")["value"] = []any{} })
+	p.do(chromedp.Reload())
+	p.says("welcome-choices", "GNOME")
+	all("welcome")
+	p.click("#welcome-test")
+	p.says("welcome-result-text", "It works")
+	shoot("welcome-tested-light", 820, 700, "light")
+	p.click("#welcome-done")
 	p.click("#tab-status")
 	h.set(func() {
 		h.part("ticket")["state"], h.part("ticket")["expires"] = "expired", in(-20*time.Minute)

@@ -26,20 +26,25 @@ type keys struct {
 
 // A token opens one session.
 type token struct {
-	text  string
-	until time.Time
+	text    string
+	until   time.Time
+	carried bool // by a person, who needs the port for longer than a window does
 }
 
 // A session is a cookie. Its name is random because cookies do not know ports:
 // another program's page on this machine must not replace it by chance, nor
-// one of ours that of another.
-type session struct{ name, value string }
+// one of ours that of another. Proof goes to the page, and never back.
+type session struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	Proof string `json:"proof"`
+}
 
 // issue returns a new token.
-func (k *keys) issue(now time.Time) string {
+func (k *keys) issue(now time.Time, life time.Duration) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	t := token{random(), now.Add(tokenLife)}
+	t := token{random(), now.Add(life), life > tokenLife}
 	k.tokens = appendBounded(k.tokens, t, maxTokens)
 	return t.text
 }
@@ -59,19 +64,42 @@ func (k *keys) redeem(text string, now time.Time) (_ session, ok bool) {
 	}
 	id := make([]byte, 8)
 	rand.Read(id)
-	s := session{"kerbpass-" + hex.EncodeToString(id), random()}
+	s := session{"kerbpass-" + hex.EncodeToString(id), random(), random()}
 	k.sessions = appendBounded(k.sessions, s, maxSessions)
 	return s, true
 }
 
-// open reports whether a request belongs to a session.
-func (k *keys) open(r *http.Request) bool {
+// open returns the session that a request belongs to.
+func (k *keys) open(r *http.Request) (_ session, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.ContainsFunc(k.sessions, func(s session) bool {
-		c, err := r.Cookie(s.name)
-		return err == nil && same(c.Value, s.value)
+	i := slices.IndexFunc(k.sessions, func(s session) bool {
+		c, err := r.Cookie(s.Name)
+		return err == nil && same(c.Value, s.Value)
 	})
+	if i < 0 {
+		return session{}, false
+	}
+	return k.sessions[i], true
+}
+
+// latest is until when a link that a person carries is good; zero: there is
+// none.
+func (k *keys) latest() (until time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, t := range k.tokens {
+		if t.carried && t.until.After(until) {
+			until = t.until
+		}
+	}
+	return until
+}
+
+func (k *keys) all() []session {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.sessions)
 }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -22,7 +22,7 @@ func TestTokenOpensOneSessionInTime(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var k keys
-			token := k.issue(now)
+			token := k.issue(now, tokenLife)
 			var ok bool
 			for range c.uses {
 				_, ok = k.redeem(token, now.Add(c.after))
@@ -39,7 +39,7 @@ func TestKeysAreBounded(t *testing.T) {
 	now := time.Now()
 	var issued []string
 	for range maxTokens + 1 {
-		issued = append(issued, k.issue(now))
+		issued = append(issued, k.issue(now, tokenLife))
 	}
 	if _, ok := k.redeem(issued[0], now); ok {
 		t.Error("the oldest of too many tokens still opens a session")
@@ -48,7 +48,7 @@ func TestKeysAreBounded(t *testing.T) {
 		t.Error("a token within the bound opens no session")
 	}
 	for range 3 * maxSessions {
-		if _, ok := k.redeem(k.issue(now), now); !ok {
+		if _, ok := k.redeem(k.issue(now, tokenLife), now); !ok {
 			t.Fatal("a fresh token opens no session")
 		}
 	}
@@ -59,22 +59,22 @@ func TestKeysAreBounded(t *testing.T) {
 
 func TestCookieMustBeASessions(t *testing.T) {
 	var k keys
-	a, _ := k.redeem(k.issue(time.Now()), time.Now())
-	b, _ := k.redeem(k.issue(time.Now()), time.Now())
+	a, _ := k.redeem(k.issue(time.Now(), tokenLife), time.Now())
+	b, _ := k.redeem(k.issue(time.Now(), tokenLife), time.Now())
 	for _, c := range []struct {
 		name        string
 		cookie, val string
 		good        bool
 	}{
-		{"own", a.name, a.value, true},
-		{"of another session", a.name, b.value, false},
-		{"empty", a.name, "", false},
-		{"shortened", a.name, a.value[:len(a.value)-1], false},
-		{"under a guessed name", "kerbpass", a.value, false},
+		{"own", a.Name, a.Value, true},
+		{"of another session", a.Name, b.Value, false},
+		{"empty", a.Name, "", false},
+		{"shortened", a.Name, a.Value[:len(a.Value)-1], false},
+		{"under a guessed name", "kerbpass", a.Value, false},
 	} {
 		r, _ := http.NewRequest(http.MethodGet, "/", nil)
 		r.AddCookie(&http.Cookie{Name: c.cookie, Value: c.val})
-		if got := k.open(r); got != c.good {
+		if _, got := k.open(r); got != c.good {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.good)
 		}
 	}
@@ -93,11 +93,11 @@ func TestUnusedMeansNoPageForAMinute(t *testing.T) {
 		}
 		u := newUsage(unusedFor)
 		time.Sleep(unusedFor - time.Second)
-		u.expect()
+		u.expect(time.Now().Add(tokenLife))
 		time.Sleep(unusedFor - time.Second)
 		u.begin()
 		u.begin()
-		u.expect() // a second window must not start the wait under an open page
+		u.expect(time.Now()) // a second window must not start the wait under an open page
 		time.Sleep(time.Hour)
 		u.end()
 		time.Sleep(time.Hour)
@@ -112,6 +112,19 @@ func TestUnusedMeansNoPageForAMinute(t *testing.T) {
 		time.Sleep(time.Second)
 		if !expired(u) {
 			t.Fatal("not unused after a minute without a page")
+		}
+
+		// A link that somebody has to carry keeps the port open, until it is used.
+		u = newUsage(unusedFor)
+		u.expect(time.Now().Add(10 * time.Minute))
+		time.Sleep(10*time.Minute - time.Second)
+		if expired(u) {
+			t.Fatal("unused while a link is good")
+		}
+		u.expect(time.Time{})
+		time.Sleep(unusedFor)
+		if !expired(u) {
+			t.Fatal("not unused a minute after the link was used")
 		}
 	})
 }

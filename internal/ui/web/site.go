@@ -39,14 +39,16 @@ type site struct {
 	conns   sync.WaitGroup     // connections, their handlers included
 }
 
-// newSite serves until stop is called.
-func newSite(ctx context.Context, c *Config, unusedFor time.Duration) (*site, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
+// newSite serves until stop is called, where k says and to its sessions, or
+// somewhere and to nobody yet.
+func newSite(ctx context.Context, c *Config, unusedFor time.Duration, k kept) (*site, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", k.addr().String())
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &site{cfg: c, addr: l.Addr().String(), usage: newUsage(unusedFor), cancel: cancel}
+	s.keys.sessions = k.Sessions
 	s.origin = "http://" + s.addr
 	s.server = http.Server{
 		Handler:           s.handler(),
@@ -84,9 +86,10 @@ func (s *site) stop() {
 }
 
 // link is where a new window goes.
-func (s *site) link() string {
-	s.usage.expect()
-	return s.origin + "/open/" + s.keys.issue(time.Now())
+func (s *site) link(life time.Duration) string {
+	token := s.keys.issue(time.Now(), life)
+	s.usage.expect(s.keys.latest())
+	return s.origin + "/open/" + token
 }
 
 // handler puts the checks in front of everything.
@@ -95,6 +98,7 @@ func (s *site) handler() http.Handler {
 	inside.HandleFunc("GET /{$}", servePage)
 	inside.HandleFunc("GET /{file}", servePage)
 	inside.HandleFunc("GET /texts", s.serveTexts)
+	inside.HandleFunc("GET /proof", s.serveProof)
 	inside.HandleFunc("GET /cause/{cause}", s.serveCause)
 	inside.HandleFunc("POST /painted", func(w http.ResponseWriter, _ *http.Request) {
 		s.cfg.Painted()
@@ -105,7 +109,7 @@ func (s *site) handler() http.Handler {
 
 	outside := http.NewServeMux()
 	outside.HandleFunc("GET /open/{token}", s.exchange)
-	outside.Handle("/", s.sessionOnly(s.pageOnly(bounded(inside))))
+	outside.Handle("/", s.sessionOnly(s.pageOnly(s.bounded(inside))))
 
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		setHeaders(w.Header())
@@ -145,7 +149,9 @@ func (s *site) exchange(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusForbidden, "refused.link")
 		return
 	}
-	http.SetCookie(w, &http.Cookie{Name: session.name, Value: session.value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	s.usage.expect(s.keys.latest())
+	s.cfg.Keep(keep(s.addr, s.keys.all()))
+	http.SetCookie(w, &http.Cookie{Name: session.Name, Value: session.Value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	w.Header().Set("Location", "/")
 	w.WriteHeader(http.StatusSeeOther)
 }
@@ -153,7 +159,7 @@ func (s *site) exchange(w http.ResponseWriter, r *http.Request) {
 // sessionOnly lets requests of a session through.
 func (s *site) sessionOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.keys.open(r) {
+		if _, ok := s.keys.open(r); !ok {
 			s.refuse(w, r, http.StatusForbidden, "refused.link")
 			return
 		}
@@ -184,14 +190,14 @@ func (s *site) pageOnly(next http.Handler) http.Handler {
 
 // bounded reads a request's body before it is handled, within bounds, and
 // wipes it after: it may hold a password.
-func bounded(next http.Handler) http.Handler {
+func (s *site) bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.ContentLength < 0:
-			http.Error(w, "length required", http.StatusLengthRequired)
+			s.refuse(w, r, http.StatusLengthRequired, "refused.request")
 			return
 		case r.ContentLength > maxBody:
-			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+			s.refuse(w, r, http.StatusRequestEntityTooLarge, "refused.size")
 			return
 		}
 		control := http.NewResponseController(w)
@@ -199,7 +205,7 @@ func bounded(next http.Handler) http.Handler {
 		body := make([]byte, r.ContentLength)
 		defer clear(body)
 		if _, err := io.ReadFull(r.Body, body); err != nil {
-			http.Error(w, "incomplete", http.StatusBadRequest)
+			s.refuse(w, r, http.StatusBadRequest, "refused.request")
 			return
 		}
 		control.SetReadDeadline(time.Time{})
@@ -207,6 +213,14 @@ func bounded(next http.Handler) http.Handler {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		next.ServeHTTP(w, r)
 	})
+}
+
+// serveProof answers what only this session's server knows, for the page to
+// recognise it by after it was away. The page never says it.
+func (s *site) serveProof(w http.ResponseWriter, r *http.Request) {
+	session, _ := s.keys.open(r)
+	w.Header().Set("Content-Type", jsonType)
+	json.NewEncoder(w).Encode(map[string]string{"proof": session.Proof}) // a page that has gone is not our error
 }
 
 func (s *site) serveAPI(w http.ResponseWriter, r *http.Request) { s.cfg.API.ServeHTTP(w, r) }

@@ -13,6 +13,7 @@ type usage struct {
 	mu      sync.Mutex // guards what follows
 	streams int
 	timer   *time.Timer // stopped while there are streams
+	awaited time.Time   // until then somebody may come with a link
 }
 
 func newUsage(limit time.Duration) *usage {
@@ -22,12 +23,18 @@ func newUsage(limit time.Duration) *usage {
 // unused delivers once when there has been no page for the limit.
 func (u *usage) unused() <-chan time.Time { return u.timer.C }
 
-// expect starts the wait anew: a page is about to come.
-func (u *usage) expect() {
+// expect starts the wait anew: a page is about to come, by until at the latest.
+func (u *usage) expect(until time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.awaited = until
+	u.wait()
+}
+
+// wait starts the timer, unless there is a page. The caller holds u.mu.
+func (u *usage) wait() {
 	if u.streams == 0 {
-		u.timer.Reset(u.limit)
+		u.timer.Reset(max(u.limit, time.Until(u.awaited)))
 	}
 }
 
@@ -43,7 +50,5 @@ func (u *usage) end() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.streams--
-	if u.streams == 0 {
-		u.timer.Reset(u.limit)
-	}
+	u.wait()
 }

@@ -7,6 +7,11 @@
 // link was exchanged for, and, where it acts or reads data, come from the page
 // itself. What fails a check is refused and goes no further.
 //
+// A page that stays open while the program is started again comes back by
+// itself: the next server can be given what this one told, see [Config.Resume].
+// The page trusts it only once it has shown that it knows the session, because
+// in between any other user's program could take the port.
+//
 // It refuses to know what the API does. Everything below /v1/ is handed to the
 // handler in [Config], which alone validates.
 package web
@@ -50,6 +55,14 @@ type Config struct {
 	// nil.
 	Painted func()
 
+	// Keep is told, each time that it changes, what to give as Resume to the
+	// program's next server, "" nothing. It holds the keys of pages that may be
+	// open: whoever reads it can do what they can. nil: pages do not come back.
+	Keep func(text string)
+	// Resume is what Keep was told last, "" nothing. What does not fit, or an
+	// address that is taken, is as good as nothing.
+	Resume string
+
 	Log *slog.Logger // nil discards
 }
 
@@ -58,11 +71,17 @@ type Config struct {
 type Server struct {
 	cfg       Config
 	unusedFor time.Duration
-	asks      chan chan<- opened // unbuffered: Run answers each one it takes
-	ended     chan struct{}      // closed when Run has ended
+	asks      chan ask      // unbuffered: Run answers each one it takes
+	ended     chan struct{} // closed when Run has ended
 }
 
-// opened is the answer to one call of Open.
+// ask is one call of Open or Invite.
+type ask struct {
+	life   time.Duration
+	answer chan<- opened // capacity 1
+}
+
+// opened is the answer to it.
 type opened struct {
 	url string
 	err error
@@ -79,13 +98,16 @@ func New(c Config) (*Server, error) {
 	if c.Lang == nil {
 		c.Lang = func() string { return "" }
 	}
+	if c.Keep == nil {
+		c.Keep = func(string) {}
+	}
 	if c.Painted == nil {
 		c.Painted = func() {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: c, unusedFor: unusedFor, asks: make(chan chan<- opened), ended: make(chan struct{})}, nil
+	return &Server{cfg: c, unusedFor: unusedFor, asks: make(chan ask), ended: make(chan struct{})}, nil
 }
 
 // Open makes sure that the page is served and returns a link to it, which is
@@ -93,9 +115,15 @@ func New(c Config) (*Server, error) {
 // keep it out of logs, and of argument lists where there is another way. Open
 // waits for Run, and returns [ErrEnded] when that has ended.
 func (s *Server) Open(ctx context.Context) (url string, err error) {
+	return s.Invite(ctx, tokenLife)
+}
+
+// Invite is Open for a link that a person has to carry to a browser: it is good
+// for life, and the page is served at least as long.
+func (s *Server) Invite(ctx context.Context, life time.Duration) (url string, err error) {
 	answer := make(chan opened, 1)
 	select {
-	case s.asks <- answer:
+	case s.asks <- ask{life, answer}:
 		o := <-answer
 		return o.url, o.err
 	case <-s.ended:
@@ -105,27 +133,47 @@ func (s *Server) Open(ctx context.Context) (url string, err error) {
 	}
 }
 
-// Run serves the page when [Server.Open] asks for it, until ctx ends. Then
-// everything that it started is gone. Call it once.
+// Run serves the page when [Server.Open] asks for it, until ctx ends, and at
+// once where there is a page to resume. At the end everything that it started
+// is gone. Call it once.
 func (s *Server) Run(ctx context.Context) error {
 	defer close(s.ended)
+	if site := s.resumed(ctx); site != nil {
+		s.serve(ctx, site)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case answer := <-s.asks:
-			site, err := newSite(ctx, &s.cfg, s.unusedFor)
+		case a := <-s.asks:
+			site, err := newSite(ctx, &s.cfg, s.unusedFor, kept{})
 			if err != nil {
-				answer <- opened{err: fmt.Errorf("settings page: %w", err)}
+				a.answer <- opened{err: fmt.Errorf("settings page: %w", err)}
 				continue
 			}
-			answer <- opened{url: site.link()}
+			a.answer <- opened{url: site.link(a.life)}
 			s.serve(ctx, site)
 		}
 	}
 }
 
-// serve answers Open from one site until that is unused or ctx ends.
+// resumed is the site that the last server had, nil if it cannot be had again.
+func (s *Server) resumed(ctx context.Context) *site {
+	k, err := readKept(s.cfg.Resume)
+	if err != nil {
+		return nil
+	}
+	site, err := newSite(ctx, &s.cfg, s.unusedFor, k)
+	if err != nil {
+		s.cfg.Log.Info("open settings page not resumed", "err", err)
+		s.cfg.Keep("")
+		return nil
+	}
+	return site
+}
+
+// serve answers Open from one site until that is unused or ctx ends. Then a
+// page may be waiting for us to come back.
 func (s *Server) serve(ctx context.Context, site *site) {
 	s.cfg.Log.Debug("settings page opened", "addr", site.addr)
 	defer s.cfg.Log.Debug("settings page closed", "addr", site.addr)
@@ -135,9 +183,10 @@ func (s *Server) serve(ctx context.Context, site *site) {
 		case <-ctx.Done():
 			return
 		case <-site.usage.unused():
+			s.cfg.Keep("")
 			return
-		case answer := <-s.asks:
-			answer <- opened{url: site.link()}
+		case a := <-s.asks:
+			a.answer <- opened{url: site.link(a.life)}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 // Starts the page.
 import * as activity from "./activity.js";
 import * as bypass from "./bypass.js";
+import * as doctor from "./doctor.js";
 import { $ } from "./dom.js";
 import * as general from "./general.js";
 import * as live from "./live.js";
@@ -11,6 +12,7 @@ import * as signin from "./signin.js";
 import * as status from "./status.js";
 import * as tabs from "./tabs.js";
 import * as texts from "./texts.js";
+import * as welcome from "./welcome.js";
 
 // The window waits for this call-back to know that there is a picture: two
 // frames after the first state has been drawn.
@@ -27,8 +29,9 @@ function tellPainted() {
 // begin shows the page. Without its words there is none; what the server or the
 // browser says on the next try is better than nothing.
 async function begin() {
-  for (const room of [notice, status, signin, proxy, bypass, activity, general]) room.start();
+  for (const room of [notice, status, signin, proxy, bypass, activity, general, doctor, welcome]) room.start();
   texts.onLanguage(live.redraw);
+  live.onLost(signin.leave);
   try {
     await texts.load();
   } catch {
@@ -36,7 +39,7 @@ async function begin() {
     return;
   }
   tellPainted();
-  tabs.start();
+  if (!await welcome.show(tabs.start).catch(() => false)) tabs.start();
   live.start();
 }
 

@@ -5,7 +5,7 @@ import { onStatus } from "./live.js";
 import { attempt, explain, inform, onClick } from "./notice.js";
 import { lockable } from "./source.js";
 import { onPage } from "./tabs.js";
-import { number, onLanguage, plural, t } from "./texts.js";
+import { english, known, number, onLanguage, plural, t } from "./texts.js";
 
 const pageSize = 100; // entries drawn at a time; there may be ten thousand
 const maxRecent = 8;
@@ -74,8 +74,8 @@ async function drop(entry, button) {
 // instead.
 function refusals(error, take) {
   if (error.refused.length === 0) return explain(error);
-  return error.refused.map(({ entry, reason, suggestion }) => el("div", {},
-    el("strong", { textContent: entry }), ` ${reason} `,
+  return error.refused.map(({ entry, reason, suggestion, code }) => el("div", {},
+    el("strong", { textContent: entry }), ` ${english() ? reason : known(`entry.${code}`, t("refusal.unknown"))} `,
     ...(suggestion ?? []).map((s) => {
       const button = el("button", { type: "button", className: "plain", textContent: t("bypass.instead", { host: s }) });
       button.addEventListener("click", () => take(entry, s));

@@ -17,11 +17,12 @@ export const inform = (text, undoing) => show([text], [], undoing);
 // complain says what did not work, and what to do.
 export const complain = (error) => show([], explain(error));
 
-// explain is an error as content.
-export const explain = (error) => [el("strong", { textContent: error.message }), ...(error.hint ? [el("span", { textContent: error.hint })] : [])];
+// explain is an error as content. What cannot be translated comes last.
+export const explain = (error) => [el("strong", { textContent: error.message }), ...(error.hint ? [el("span", { textContent: error.hint })] : []),
+  ...(error.detail ? [el("span", { className: "detail", lang: "en", textContent: error.detail })] : [])];
 
 export function close() {
-  if ($("notice").contains(document.activeElement)) document.querySelector("[role=tab][aria-selected=true]").focus();
+  if ($("notice").contains(document.activeElement)) document.querySelector("[role=tab][aria-selected=true]")?.focus();
   $("notice").hidden = true;
 }
 

@@ -1,5 +1,5 @@
 // Signing in: the helper asks, the person answers, as often as it takes.
-import { get, post, remove } from "./api.js";
+import { get, post, remove, worded } from "./api.js";
 import { $, el } from "./dom.js";
 import { refresh, status } from "./live.js";
 import { explain, inform } from "./notice.js";
@@ -51,8 +51,8 @@ async function follow(mine) {
     for (;;) {
       const now = await get(`v1/login/${mine}`);
       if (mine !== id) return;
-      if (now.state === "asking") return ask(now);
-      if (now.state === "failed") return fail({ message: now.error, hint: now.hint });
+      if (now.state === "asking") return show(now);
+      if (now.state === "failed") return fail(worded(now));
       if (now.state === "done") return done();
     }
   } catch (error) {
@@ -60,7 +60,7 @@ async function follow(mine) {
   }
 }
 
-function ask({ banner, questions }) {
+function show({ banner, questions }) {
   const fields = questions.map((q) =>
     field(known(`login.${q.kind}`, q.text), q.hidden ? { type: "password", autocomplete: q.kind === "password" ? "current-password" : "new-password" } : {}));
   showStep({ banner: [who, banner].filter(Boolean).join("\n"), fields, button: t("continue") });
@@ -99,11 +99,17 @@ function giveUp() {
   id = "";
 }
 
+// ask opens the dialog.
+export function ask() {
+  dialog.showModal();
+  askWho();
+}
+
+// leave closes it with what was typed: nobody is there to answer to.
+export const leave = () => dialog.close();
+
 export function start() {
-  $("sign-in").addEventListener("click", () => {
-    dialog.showModal();
-    askWho();
-  });
+  $("sign-in").addEventListener("click", ask);
   $("sign-in-form").addEventListener("submit", (event) => {
     event.preventDefault();
     submit();

@@ -8,7 +8,7 @@ import { bytes, clock, left, milliseconds, onLanguage, plural, t } from "./texts
 
 const moods = { valid: "good", expiring: "warn", expired: "bad", none: "bad", unavailable: "bad" };
 
-const isUsable = (ticket) => ticket.state === "valid" || ticket.state === "expiring";
+export const isUsable = (ticket) => ticket.state === "valid" || ticket.state === "expiring";
 
 function setMood(card, mood) {
   card.classList.remove("good", "warn", "bad");
@@ -112,16 +112,22 @@ function period(expires) {
   return t(Date.parse(expires) > Date.now() ? "until" : "since", { time: clock(expires) });
 }
 
+// testOf sends a request the whole way and says what came of it.
+export async function testOf() {
+  const answer = await post("v1/test");
+  if (!answer.cause) return { good: true, text: t("test.good", { time: milliseconds(answer.ms), status: answer.status }) };
+  const words = await cause(answer.cause);
+  return { good: false, text: [words.text || answer.text, words.hint].filter(Boolean).join(". ") };
+}
+
 async function test() {
   const result = $("test-result");
   result.className = "quiet";
   result.textContent = t("test.running");
   try {
-    const answer = await post("v1/test");
-    const words = answer.cause ? await cause(answer.cause) : {};
-    result.className = answer.cause ? "error" : "";
-    result.textContent = answer.cause ? [words.text || answer.text, words.hint].filter(Boolean).join(". ")
-      : t("test.good", { time: milliseconds(answer.ms), status: answer.status });
+    const { good, text } = await testOf();
+    result.className = good ? "" : "error";
+    result.textContent = text;
   } catch (error) {
     result.textContent = "";
     throw error;

@@ -3,8 +3,8 @@ import { $ } from "./dom.js";
 
 const tabs = () => [...document.querySelectorAll("[role=tab]")];
 
-// selected is the id of the page that is shown.
-export const selected = () => tabs().find((tab) => tab.ariaSelected === "true").getAttribute("aria-controls");
+// selected is the id of the page that is shown, undefined under the welcome.
+export const selected = () => tabs().find((tab) => tab.ariaSelected === "true")?.getAttribute("aria-controls");
 
 function select(page) {
   for (const tab of tabs()) {

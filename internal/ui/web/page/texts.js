@@ -28,6 +28,9 @@ export const t = (key, values = {}) => (texts[key] ?? key).replace(/\{(\w+)\}/g,
 // known is a text, or the fallback when there is none.
 export const known = (key, fallback) => texts[key] ?? fallback;
 
+// english: the page speaks it, as the helper does.
+export const english = () => document.documentElement.lang === "en";
+
 // plural is the text of key for n things.
 export const plural = (key, n, values = {}) =>
   t(`${key}.${new Intl.PluralRules(locale).select(n) === "one" ? "one" : "other"}`, { n: number(n), ...values });
