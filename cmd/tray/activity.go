@@ -238,7 +238,7 @@ func (a *app) serveActivity(w http.ResponseWriter, r *http.Request) {
 	wait, err2 := number(query, "wait", 0)
 	most, err3 := number(query, "max", activity.Size)
 	if err := errors.Join(err1, err2, err3); err != nil {
-		control.WriteError(w, http.StatusBadRequest, "The request is not understood: "+err.Error()+".", "")
+		writeError(w, caused(failf(exitUsage, "", "The request is not understood: %v.", err), errBadRequest))
 		return
 	}
 	most = min(most, activity.Size)

@@ -56,6 +56,7 @@ type app struct {
 	notice     notice                          // of changes to what is shown
 	onReminder func(ticket.Reminder)           // nil: nobody looks
 	openWindow func(ctx context.Context) error // nil: there is no desktop
+	pageLink   func(ctx context.Context) (string, error)
 
 	adopting sync.Mutex      // held while settings are adopted; guards what follows
 	told     map[string]bool // problems of the settings that were logged

@@ -118,6 +118,7 @@ func checkEntries(entries []string) (good []string, bad *exitError) {
 	}
 	if len(refused) > 0 {
 		bad = failf(exitUsage, "An entry is one exact host name or address, such as git.corp.example.", "Refused: %s", strings.TrimSuffix(strings.Join(refused, "; "), "?")+map[bool]string{true: "?", false: "."}[strings.HasSuffix(refused[len(refused)-1], "?")])
+		bad.cause = errEntries
 	}
 	return good, bad
 }
@@ -129,9 +130,9 @@ func refusals(entries []string) (all []refusedEntry) {
 		var why *route.EntryError
 		switch {
 		case errors.As(err, &why):
-			all = append(all, refusedEntry{strings.TrimSpace(e), why.Reason, append([]string{}, why.Suggestion...)})
+			all = append(all, refusedEntry{strings.TrimSpace(e), why.Reason, append([]string{}, why.Suggestion...), entryCode(why.Reason)})
 		case err != nil:
-			all = append(all, refusedEntry{strings.TrimSpace(e), err.Error(), []string{}})
+			all = append(all, refusedEntry{strings.TrimSpace(e), err.Error(), []string{}, ""})
 		}
 	}
 	return all
@@ -188,7 +189,7 @@ func editBypass(store *settings.Store, req bypassRequest) error {
 		}
 	}
 	if len(missing) > 0 {
-		return failf(exitFailed, "See: kerbpass bypass list", "Not on the list: %s.", strings.Join(missing, ", "))
+		return caused(failf(exitFailed, "See: kerbpass bypass list", "Not on the list: %s.", strings.Join(missing, ", ")), errNotListed)
 	}
 	return settingsError(store.Edit(func(e *settings.Edit) error {
 		if err := e.Add("bypass.exact", add...); err != nil {

@@ -35,12 +35,13 @@ const (
 type exitError struct {
 	code       int
 	text, hint string
+	cause      error // what the settings page words it by; nil: unknown
 }
 
 func (e *exitError) Error() string { return e.text }
 
 func failf(code int, hint, format string, args ...any) *exitError {
-	return &exitError{code, fmt.Sprintf(format, args...), hint}
+	return &exitError{code: code, text: fmt.Sprintf(format, args...), hint: hint}
 }
 
 // cli is one call of the program.
@@ -52,7 +53,9 @@ type cli struct {
 
 	config, logLevel, logFormat string
 	json                        bool
-	logs                        *logSink       // nil until logger is called
+	logs                        logSinks       // none until logger is called
+	logFile                     *logFile       // nil: the log goes to standard error alone
+	pageFile                    string         // keeps an open settings page over a restart; "": none is kept
 	system                      *systemProxies // of the last store
 }
 
@@ -141,8 +144,8 @@ func (c *cli) checkLogFlags() error {
 	return nil
 }
 
-// logger writes to standard error, without ever waiting for it. It is made
-// once; run closes it.
+// logger writes to standard error, and to the log file if there is one, without
+// ever waiting for them. It is made once; run closes it.
 func (c *cli) logger() (*slog.Logger, error) {
 	if err := c.checkLogFlags(); err != nil {
 		return nil, err
@@ -156,7 +159,10 @@ func (c *cli) logger() (*slog.Logger, error) {
 	if c.logFormat == "json" {
 		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, opt) }
 	}
-	c.logs = newLogSink(c.err, handler)
+	c.logs = logSinks{newLogSink(c.err, handler)}
+	if c.logFile != nil {
+		c.logs = append(c.logs, newLogSink(c.logFile, handler))
+	}
 	return slog.New(handler(c.logs)), nil
 }
 
@@ -257,7 +263,7 @@ func (c *cli) askWithin(ctx context.Context, limit time.Duration, f func(ctx con
 		if remote.Status == 400 {
 			code = exitUsage
 		}
-		return &exitError{code, remote.Message, remote.Hint}
+		return &exitError{code: code, text: remote.Message, hint: remote.Hint}
 	}
 	return err
 }

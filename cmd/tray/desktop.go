@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"kerbpass/assets"
 	"kerbpass/internal/activity"
 	"kerbpass/internal/autostart"
+	"kerbpass/internal/doctor"
 	"kerbpass/internal/peer"
 	"kerbpass/internal/ticket"
 	"kerbpass/internal/ui"
@@ -48,11 +51,30 @@ type desktop struct {
 	own       *peer.Checker // who may see the page: this user alone
 	page      *web.Server
 	window    *window.Window
+
+	logFile  string    // "": the log is on standard error alone
+	pageFile string    // "": no page is kept over a restart
+	hasPlace chan bool // capacity 1: whether the icon is shown, the newest
+	noTray   sync.Once // that there is none is said once
+	terminal io.Writer // to tell a person who looks, nil: nobody does
+	env      func(string) (string, bool)
+	first    bool        // nobody has used this program here yet
+	welcome  atomic.Bool // the page begins with the welcome
+
+	diagnosing sync.Mutex     // held by the check under way; guards diagnosis
+	diagnosis  *doctor.Report // the last one, without names and secrets; nil: none yet
 }
 
 // newDesktop builds the parts; run shows them.
 func newDesktop(ctx context.Context, c *cli, a *app) (*desktop, error) {
-	d := &desktop{ctx: ctx, app: a, reminders: make(chan ticket.Reminder, 4)}
+	d := &desktop{ctx: ctx, app: a, reminders: make(chan ticket.Reminder, 4), hasPlace: make(chan bool, 1), env: c.lookupEnv}
+	if c.logFile != nil {
+		d.logFile = c.logFile.path
+	}
+	d.pageFile = c.pageFile
+	if f, ok := c.err.(*os.File); ok && isTerminal(f) {
+		d.terminal = f
+	}
 	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
 		v, _ := c.lookupEnv(name)
 		d.locale = append(d.locale, v)
@@ -62,7 +84,7 @@ func newDesktop(ctx context.Context, c *cli, a *app) (*desktop, error) {
 	if d.autostart, err = c.autostart(); err != nil {
 		a.log.Warn("start at login cannot be switched", "err", err)
 	}
-	if d.tray, err = tray.New(tray.Config{Icon: trayIcon, Title: "Kerbpass", OnCommand: d.do, Log: a.log}); err != nil {
+	if d.tray, err = tray.New(tray.Config{Icon: trayIcon, Title: "Kerbpass", OnCommand: d.do, OnVisible: d.placed, Log: a.log}); err != nil {
 		return nil, err
 	}
 	d.notes, err = notify.New(notify.Config{Name: "Kerbpass", Icon: assets.App(64), OnAction: func(_, action string) { d.do(ui.Command(action), "") }, Log: a.log})
@@ -73,7 +95,7 @@ func newDesktop(ctx context.Context, c *cli, a *app) (*desktop, error) {
 	if err := d.addWindow(); err != nil {
 		return nil, err
 	}
-	a.onReminder, a.openWindow = d.remind, d.openWindow
+	a.onReminder, a.openWindow, a.pageLink = d.remind, d.openWindow, d.link
 	return d, nil
 }
 
@@ -84,7 +106,7 @@ func (d *desktop) changed() { d.app.notice.tell() }
 func (d *desktop) signIn(ctx context.Context, l ticket.Login) error {
 	cur := d.app.tickets.cur.Load()
 	if cur.Manager == nil {
-		return cur.err
+		return noKerberos(cur.err)
 	}
 	d.working(ui.SigningIn)
 	defer d.working(ui.Idle)
@@ -112,7 +134,7 @@ func (d *desktop) runTray(ctx context.Context) {
 	case errors.Is(err, tray.ErrGone):
 		d.app.log.Info("the desktop has ended; going on without a tray")
 	case err != nil:
-		d.app.log.Warn("no tray can be shown here; going on as \"kerbpass run\"", "err", err)
+		d.trayless(ctx, err)
 	}
 }
 
@@ -128,6 +150,7 @@ func (d *desktop) run(ctx context.Context) error {
 	parts.Go(func() { d.notes.Run(ctx) })
 	parts.Go(func() { d.page.Run(ctx) })
 	parts.Go(func() { d.window.Run(ctx) })
+	parts.Go(func() { d.greet(ctx) })
 	told, end := d.app.notice.subscribe()
 	defer end()
 	d.show(time.Now())
@@ -270,10 +293,10 @@ func (d *desktop) job(b ui.Busy, run func(context.Context) error) {
 func (d *desktop) renew(ctx context.Context) error {
 	cur := d.app.tickets.cur.Load()
 	if cur.Manager == nil {
-		return cur.err
+		return noKerberos(cur.err)
 	}
 	if err := cur.Renew(ctx); err != nil {
-		return loginError(err)
+		return caused(loginError(err), err, errSignInElse)
 	}
 	return nil
 }
@@ -367,6 +390,7 @@ func (d *desktop) offerSignIn() {
 // With open, its window is shown at once. A second start shows the window of
 // the first.
 func (c *cli) runDesktop(ctx context.Context, flags runFlags, open bool) error {
+	c.openFiles()
 	a, err := c.openApp(flags)
 	if errors.Is(err, errAlreadyRunning) && c.askForWindow(ctx) == nil {
 		return nil
@@ -388,9 +412,7 @@ func (c *cli) runDesktop(ctx context.Context, flags runFlags, open bool) error {
 		}
 	}
 	a.services = append(a.services, d.run)
-	if open {
-		d.jobs.Go(d.offerSettings)
-	}
+	d.firstStart(open)
 	ended := make(chan error, 1)
 	go func() {
 		ended <- a.run(ctx)

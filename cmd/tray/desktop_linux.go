@@ -54,7 +54,7 @@ func signInTerminal() error {
 func openFile(path string) error {
 	program, err := exec.LookPath("xdg-open")
 	if err != nil {
-		return failf(exitFailed, path, "Open the settings file with an editor.")
+		return caused(failf(exitFailed, path, "Nothing on this desktop opens the file; open it with an editor."), errors.New(path), errNothingOpens)
 	}
 	return launch(exec.Command(program, path))
 }

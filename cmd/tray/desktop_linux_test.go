@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"bufio"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,6 +142,106 @@ func TestNoDesktop(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not said once:\n%s", h.log)
 		}
+	}
+	h.pageByLink()
+	if out, code := h.kerbpass("quit"); code != 0 {
+		t.Errorf("quit: exit code %d: %s", code, out)
+	}
+}
+
+// pageByLink opens the settings page by an address that is printed on demand,
+// and demands that the log holds none.
+func (h *helper) pageByLink() {
+	h.t.Helper()
+	out, code := h.kerbpass("settings", "--link")
+	if code != 0 || !strings.Contains(out, "/open/") {
+		h.t.Fatalf("settings --link: exit code %d: %s", code, out)
+	}
+	noFollow := http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer noFollow.CloseIdleConnections()
+	resp, err := noFollow.Get(strings.TrimSpace(out))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusSeeOther {
+		h.t.Errorf("the link leads to %s", resp.Status)
+	}
+	if strings.Contains(h.log.String(), "/open/") {
+		h.t.Errorf("a link in the log:\n%s", h.log)
+	}
+}
+
+// waitLog waits until the log holds a text.
+func (h *helper) waitLog(text string) {
+	h.t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !strings.Contains(h.log.String(), text); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("not said: %s\n%s", text, h.log)
+		}
+	}
+}
+
+// A session without a place for icons is told of once, with the way out, and
+// nothing pops up.
+func TestNoTrayOnThisDesktop(t *testing.T) {
+	w := newWorld(t, proxytest.SquidConfig{})
+	h := start(t, setup{world: w, cache: fileCache(t), bare: true,
+		env: []string{"DBUS_SESSION_BUS_ADDRESS=" + traytest.Bus(t), "XDG_CURRENT_DESKTOP=ubuntu:GNOME", "DISPLAY=" + screen(t)}})
+	h.waitLog("AppIndicator and KStatusNotifierItem Support")
+	h.pageByLink()
+	if n := h.children(); n != 0 {
+		t.Errorf("%d windows without a tray", n)
+	}
+	if n := strings.Count(h.log.String(), "no tray can be shown"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
+
+// At the first start the welcome opens by itself, and never again. The log is
+// in a file of the user's own.
+func TestFirstStart(t *testing.T) {
+	w := newWorld(t, proxytest.SquidConfig{})
+	cache := fileCache(t)
+	desktop := traytest.Start(t)
+	h := start(t, setup{world: w, cache: cache, bare: true, env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "DISPLAY=" + screen(t)}})
+	desktop.Item().Wait("Settings…", shown)
+	h.waitLog("window shown")
+	if n := h.children(); n != 1 {
+		t.Errorf("%d windows, want the welcome", n)
+	}
+	if _, err := os.Stat(h.config()); err != nil {
+		t.Errorf("the welcome is not remembered: %v", err)
+	}
+	log, err := filepath.Glob(h.home + "/*/kerbpass/kerbpass.log")
+	if err != nil || len(log) != 1 {
+		t.Fatalf("log files: %q, %v", log, err)
+	}
+	if st, err := os.Stat(log[0]); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("log file: %v, %v", st.Mode(), err)
+	}
+	if text := readFile(t, log[0]); !strings.Contains(text, "msg=listening") || strings.Contains(text, "/open/") {
+		t.Errorf("log file:\n%s", text)
+	}
+	h.kerbpass("quit")
+	err = <-h.done
+	h.done <- err
+
+	again := exec.Command(h.bin, "--listen", "127.0.0.1:0", "--log-level", "debug")
+	out := &logBuffer{addr: make(chan string, 1)}
+	again.Env, again.Stderr = h.env, out
+	if err := again.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer again.Wait()
+	defer again.Process.Kill()
+	h.log = out
+	desktop.Item().Wait("Settings…", shown)
+	if n := h.children(); n != 0 || strings.Contains(out.String(), "window shown") {
+		t.Errorf("%d windows at the second start", n)
+	}
+	if out, code := h.kerbpass("settings"); code != 0 {
+		t.Errorf("settings: exit code %d: %s", code, out)
 	}
 	if out, code := h.kerbpass("quit"); code != 0 {
 		t.Errorf("quit: exit code %d: %s", code, out)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ func signInTerminal() error {
 func openFile(path string) error {
 	cmd := exec.Command("rundll32.exe", "url.dll,FileProtocolHandler", path)
 	if err := cmd.Start(); err != nil {
-		return failf(exitFailed, path, "Open the settings file with an editor.")
+		return caused(failf(exitFailed, path, "Nothing on this desktop opens the file; open it with an editor."), errors.New(path), errNothingOpens)
 	}
 	go cmd.Wait()
 	return nil

@@ -124,10 +124,13 @@ func errReportExists(file string) error {
 	return failf(exitFailed, "Give another name, or remove that file first.", "%s exists already.", file)
 }
 
+// shareText is a redacted report as it is given to others.
+func shareText(r doctor.Report) string { return doctor.Note + "\n\n" + r.Text(doctor.Look{}) }
+
 // writeReport puts a report at path in one step, for its owner only. What is
 // there already stays.
 func writeReport(path string, r doctor.Report) (err error) {
-	text := doctor.Note + "\n\n" + r.Text(doctor.Look{})
+	text := shareText(r)
 	if strings.EqualFold(filepath.Ext(path), ".json") {
 		b, err := json.MarshalIndent(struct {
 			Note string `json:"note"`
@@ -167,8 +170,9 @@ func writeReport(path string, r doctor.Report) (err error) {
 }
 
 // diagnose examines the way out of this helper, with its own settings, tickets
-// and listener. It may take a minute; when ctx ends it returns what is known.
-func (a *app) diagnose(ctx context.Context) (doctor.Report, error) {
+// and listener; toShare is the same without names and secrets. It may take a
+// minute; when ctx ends it returns what is known.
+func (a *app) diagnose(ctx context.Context) (r, toShare doctor.Report, err error) {
 	snap := a.cfg.store.Snapshot()
 	x := &examination{app: a, snap: snap, file: a.cfg.store.Path(), running: true, listen: a.addrs(), through: a.addrs()[0],
 		source: upstreamSource(snap), sourceName: snap.Origins["upstream"].Name, problems: snap.Problems, paused: utc(a.pausedUntil())}
@@ -176,11 +180,12 @@ func (a *app) diagnose(ctx context.Context) (doctor.Report, error) {
 	last := a.state.last
 	a.state.mu.Unlock()
 	x.lastAuth = authReport{Time: utc(last.Time), Result: last.Result, Cause: last.Cause, TokenBytes: last.TokenBytes}
-	r := x.run(ctx, nil)
-	if err := ctx.Err(); err != nil {
-		return r, fmt.Errorf("doctor: %w", context.Cause(ctx))
+	r = x.run(ctx, nil)
+	toShare = doctor.Redact(r, x.names())
+	if ctx.Err() != nil {
+		return r, toShare, fmt.Errorf("doctor: %w", context.Cause(ctx))
 	}
-	return r, nil
+	return r, toShare, nil
 }
 
 // An examination is one run of the doctor. Its checks come one after the other;

@@ -117,7 +117,7 @@ func (w *ward) examine() doctor.Report {
 
 func diagnosed(t *testing.T, a *app) doctor.Report {
 	t.Helper()
-	r, err := a.diagnose(t.Context())
+	r, _, err := a.diagnose(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -817,7 +817,7 @@ func TestDoctorCanBeEnded(t *testing.T) {
 	w.flags["upstream"] = []string{"http://localhost:" + port}
 	a := startApp(t, "", w.flags, appConfig{})
 	began := time.Now()
-	r, err := a.diagnose(ctx)
+	r, _, err := a.diagnose(ctx)
 	if !errors.Is(err, context.Canceled) || r.Healthy || time.Since(began) > answerLimit-2*time.Second {
 		t.Errorf("got %v, healthy %v, after %v", err, r.Healthy, time.Since(began))
 	}

@@ -19,18 +19,22 @@ type (
 	bypassRefusal struct {
 		Error   string         `json:"error"`
 		Hint    string         `json:"hint"`
+		Code    string         `json:"code"`
 		Refused []refusedEntry `json:"refused"`
 	}
 	refusedEntry struct {
 		Entry      string   `json:"entry"`
 		Reason     string   `json:"reason"`
 		Suggestion []string `json:"suggestion"`
+		Code       string   `json:"code"` // of the reason, "" none
 	}
 	bypassRequest struct {
 		Add    []string `json:"add"`
 		Remove []string `json:"remove"`
 	}
 )
+
+var errNoWindow = failf(exitFailed, "End it and start the one with the window: kerbpass quit, then kerbpass", "The running helper has no window: it was started by \"kerbpass run\".")
 
 // handler answers the control channel; everything is below /v1/.
 func (a *app) handler() http.Handler {
@@ -57,12 +61,13 @@ func (a *app) handler() http.Handler {
 	})
 	mux.HandleFunc("POST /v1/pause", a.servePause)
 	mux.HandleFunc("POST /v1/window", func(w http.ResponseWriter, r *http.Request) {
-		err := error(failf(exitFailed, "End it and start the one with the window: kerbpass quit, then kerbpass", "The running helper has no window: it was started by \"kerbpass run\"."))
+		err := error(errNoWindow)
 		if a.openWindow != nil {
 			err = a.openWindow(r.Context())
 		}
 		writeResult(w, err)
 	})
+	mux.HandleFunc("POST /v1/link", a.serveLink)
 	mux.HandleFunc("GET /v1/bypass", func(w http.ResponseWriter, r *http.Request) {
 		control.WriteJSON(w, listBypass(a.cfg.store.Snapshot()))
 	})
@@ -73,7 +78,7 @@ func (a *app) handler() http.Handler {
 		}
 		if refused := refusals(req.Add); len(refused) > 0 {
 			_, bad := checkEntries(req.Add)
-			control.WriteStatus(w, http.StatusBadRequest, bypassRefusal{bad.text, bad.hint, refused})
+			control.WriteStatus(w, http.StatusBadRequest, bypassRefusal{bad.text, bad.hint, "entries", refused})
 			return
 		}
 		writeResult(w, editBypass(a.cfg.store, req))
@@ -92,7 +97,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
-		control.WriteError(w, http.StatusBadRequest, "The request is not understood: "+err.Error()+".", "")
+		writeError(w, caused(failf(exitUsage, "", "The request is not understood: %v.", err), errBadRequest))
 		return false
 	}
 	return true
@@ -106,18 +111,14 @@ func writeResult(w http.ResponseWriter, err error) {
 	control.WriteJSON(w, struct{}{})
 }
 
-// writeError keeps sentence and hint, and tells a wrong request from one that
-// failed.
+// writeError tells a wrong request from one that failed.
 func writeError(w http.ResponseWriter, err error) {
-	status, text, hint := http.StatusConflict, err.Error(), ""
+	status := http.StatusConflict
 	var e *exitError
-	if errors.As(err, &e) {
-		hint = e.hint
-		if e.code == exitUsage {
-			status = http.StatusBadRequest
-		}
+	if errors.As(err, &e) && e.code == exitUsage {
+		status = http.StatusBadRequest
 	}
-	control.WriteError(w, status, text, hint)
+	writeRefusal(w, status, err)
 }
 
 // settingsError words why an edit was refused.
@@ -138,5 +139,5 @@ func settingsError(err error) error {
 	case errors.Is(err, settings.ErrBusy):
 		hint = "Try again."
 	}
-	return failf(exitFailed, hint, "Not saved: %v.", err)
+	return caused(failf(exitFailed, hint, "Not saved: %v.", err), err, errNotSaved)
 }

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,10 +19,11 @@ import (
 )
 
 const (
-	pagePing   = 20 * time.Second // keeps an event stream from looking dead
-	testLimit  = 30 * time.Second
-	answerWait = 5 * time.Minute // for the person to answer one question
-	maxSignIns = 4               // under way at one time
+	pagePing    = 20 * time.Second // keeps an event stream from looking dead
+	testLimit   = 30 * time.Second
+	doctorLimit = 90 * time.Second
+	answerWait  = 5 * time.Minute // for the person to answer one question
+	maxSignIns  = 4               // under way at one time
 )
 
 // pageAPI is what the settings page may ask for beside the control channel's
@@ -38,6 +39,12 @@ func (d *desktop) pageAPI() http.Handler {
 	mux.HandleFunc("GET /v1/autostart", d.serveAutostart)
 	mux.HandleFunc("POST /v1/autostart", d.switchesAutostart)
 	mux.HandleFunc("POST /v1/test", d.serveTest)
+	mux.HandleFunc("GET /v1/found", func(w http.ResponseWriter, r *http.Request) { control.WriteJSON(w, d.app.found(r.Context())) })
+	mux.HandleFunc("GET /v1/welcome", d.serveWelcome)
+	mux.HandleFunc("POST /v1/welcome", d.endsWelcome)
+	mux.HandleFunc("POST /v1/doctor", d.serveDoctor)
+	mux.HandleFunc("POST /v1/doctor/report", d.serveDoctorReport)
+	mux.HandleFunc("POST /v1/log", func(w http.ResponseWriter, _ *http.Request) { writeResult(w, d.openLog()) })
 	mux.HandleFunc("POST /v1/login", d.signIns.begin)
 	mux.HandleFunc("GET /v1/login/{id}", d.signIns.ask)
 	mux.HandleFunc("POST /v1/login/{id}", d.signIns.answer)
@@ -78,10 +85,10 @@ func (d *desktop) serveEvents(w http.ResponseWriter, r *http.Request) {
 func (d *desktop) signOut(ctx context.Context) error {
 	cur := d.app.tickets.cur.Load()
 	if cur.Manager == nil {
-		return cur.err
+		return noKerberos(cur.err)
 	}
 	if err := cur.SignOut(ctx); err != nil {
-		return loginError(err)
+		return caused(loginError(err), err, errSignInElse)
 	}
 	return nil
 }
@@ -113,7 +120,7 @@ func (d *desktop) serveAutostart(w http.ResponseWriter, _ *http.Request) {
 	if d.autostart != nil {
 		var err error
 		if st, err = d.autostart.Status(); err != nil {
-			writeError(w, autostartError(err))
+			writeError(w, caused(autostartError(err), err, errAutostartElse))
 			return
 		}
 	}
@@ -125,12 +132,12 @@ func (d *desktop) switchesAutostart(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &req) {
 		return
 	}
-	err := error(failf(exitFailed, "Use your desktop's own settings.", "Start at login cannot be switched here."))
+	err := caused(failf(exitFailed, "Use your desktop's own settings.", "Start at login cannot be switched here."), errNoSwitch)
 	if d.autostart != nil {
 		if err = d.autostart.Disable(); req.Enabled {
 			err = d.autostart.Enable()
 		}
-		err = autostartError(err)
+		err = caused(autostartError(err), err, errAutostartElse)
 	}
 	d.changed()
 	writeResult(w, err)
@@ -186,6 +193,47 @@ func ownCause(h http.Header) proxy.Cause {
 	return proxy.Cause(strings.TrimSuffix(cause, `"`))
 }
 
+// serveDoctor checks the whole way, for one page at a time.
+func (d *desktop) serveDoctor(w http.ResponseWriter, r *http.Request) {
+	d.diagnosing.Lock()
+	defer d.diagnosing.Unlock()
+	ctx, cancel := context.WithTimeout(r.Context(), doctorLimit)
+	defer cancel()
+	if ctx.Err() != nil {
+		return // went while another was at it
+	}
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(doctorLimit + callTimeout))
+	report, toShare, err := d.app.diagnose(ctx)
+	if err != nil {
+		writeError(w, caused(failf(exitFailed, "Run it in a terminal: kerbpass doctor", "The check did not work: %v.", err), err, errNoDiagnosis))
+		return
+	}
+	d.diagnosis = &toShare
+	control.WriteJSON(w, report)
+}
+
+// serveDoctorReport answers the last report as a file, without what is nobody
+// else's business.
+func (d *desktop) serveDoctorReport(w http.ResponseWriter, _ *http.Request) {
+	d.diagnosing.Lock()
+	defer d.diagnosing.Unlock()
+	if d.diagnosis == nil {
+		writeError(w, caused(failf(exitFailed, "Check first.", "There is no report yet."), errNoReport))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="kerbpass-report.txt"`)
+	io.WriteString(w, shareText(*d.diagnosis))
+}
+
+// openLog shows the log file with the person's own program.
+func (d *desktop) openLog() error {
+	if d.logFile == "" {
+		return caused(failf(exitFailed, "Look where Kerbpass was started, or in the system's journal.", "There is no log file: the log goes to standard error."), errNoLog)
+	}
+	return openFile(d.logFile)
+}
+
 // signIns are the sign-ins that pages have begun.
 type signIns struct {
 	ctx    context.Context
@@ -219,8 +267,7 @@ type conversationReport struct {
 	State     string           `json:"state"`
 	Banner    string           `json:"banner"`
 	Questions []questionReport `json:"questions"`
-	Error     string           `json:"error"`
-	Hint      string           `json:"hint"`
+	refusal                    // when it has failed
 }
 
 func (s *signIns) begin(w http.ResponseWriter, r *http.Request) {
@@ -241,7 +288,7 @@ func (s *signIns) begin(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	if crowded {
 		cancel()
-		writeError(w, failf(exitFailed, "Finish or close the others first.", "Too many sign-ins are under way."))
+		writeError(w, caused(failf(exitFailed, "Finish or close the others first.", "Too many sign-ins are under way."), errManySignIns))
 		return
 	}
 	s.jobs.Go(func() { s.run(ctx, id, c, req.Principal) })
@@ -275,7 +322,7 @@ func (s *signIns) run(ctx context.Context, id string, c *conversation, who strin
 	s.set(c, func() {
 		c.state, c.questions = "done", nil
 		if err != nil {
-			c.state, c.err = "failed", loginError(err)
+			c.state, c.err = "failed", caused(loginError(err), err, errSignInElse)
 		}
 	})
 	forget := time.AfterFunc(time.Minute, func() { s.drop(id) })
@@ -303,7 +350,7 @@ func (s *signIns) find(w http.ResponseWriter, r *http.Request) *conversation {
 	defer s.mu.Unlock()
 	c := s.open[r.PathValue("id")]
 	if c == nil {
-		control.WriteError(w, http.StatusNotFound, "This sign-in has ended.", "Begin again.")
+		writeRefusal(w, http.StatusNotFound, caused(failf(exitFailed, "Begin again.", "This sign-in has ended."), errSignInEnded))
 	}
 	return c
 }
@@ -342,11 +389,7 @@ func (c *conversation) report() conversationReport {
 		r.Questions = append(r.Questions, questionReport{q.Kind, printable(q.Text), q.Hidden})
 	}
 	if c.err != nil {
-		r.Error = c.err.Error()
-		var e *exitError
-		if errors.As(c.err, &e) {
-			r.Hint = e.hint
-		}
+		r.refusal = refusalIn(c.err)
 	}
 	return r
 }
@@ -367,7 +410,7 @@ func (s *signIns) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	if !asking || len(req.Answers) != wanted {
-		control.WriteError(w, http.StatusConflict, "These answers fit no open question.", "Close the window and begin again.")
+		writeError(w, caused(failf(exitFailed, "Close the window and begin again.", "These answers fit no open question."), errNoQuestion))
 		return
 	}
 	secrets := make([]ticket.Secret, wanted)

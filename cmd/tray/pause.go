@@ -64,7 +64,7 @@ func (a *app) servePause(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if req.Seconds < 0 || req.Seconds > int64(longestPause/time.Second) {
-		control.WriteError(w, http.StatusBadRequest, "A pause lasts at most 24 hours.", "")
+		writeError(w, caused(failf(exitUsage, "", "A pause lasts at most 24 hours."), errBadRequest))
 		return
 	}
 	writeResult(w, a.pause(time.Duration(req.Seconds)*time.Second))

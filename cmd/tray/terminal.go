@@ -69,11 +69,13 @@ type terminal struct{ in *os.File }
 // openTerminal takes in if it is one.
 func openTerminal(in io.Reader) (*terminal, error) {
 	f, ok := in.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok || !isTerminal(f) {
 		return nil, errors.New("standard input is none")
 	}
 	return &terminal{f}, nil
 }
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // ask shows text on w and reads one line, without showing it if it is hidden.
 // When ctx ends, the terminal is put back as it was; the read itself goes on

@@ -133,11 +133,11 @@ func bracket(h route.Host) string {
 func explain(t *route.Table, target string) (answer, error) {
 	host, port, err := splitTarget(target)
 	if err != nil {
-		return answer{}, err
+		return answer{}, caused(err, errNoHost)
 	}
 	h, err := route.ParseHost(host)
 	if err != nil {
-		return answer{}, failf(exitUsage, "Give a URL, or a host with or without a port.", "%q is not a host: %v.", host, err)
+		return answer{}, caused(failf(exitUsage, "Give a URL, or a host with or without a port.", "%q is not a host: %v.", host, err), errNoHost)
 	}
 	e := t.Explain(h, port)
 	a := answer{

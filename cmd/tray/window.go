@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -39,9 +41,17 @@ func (c *cli) cmdWindowChild(context.Context) *cobra.Command {
 }
 
 func (c *cli) cmdSettings(ctx context.Context) *cobra.Command {
-	return &cobra.Command{
+	var link bool
+	cmd := &cobra.Command{
 		Use: "settings", Short: "Open the settings window", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if link {
+				err := c.printLink(ctx)
+				if errors.Is(err, control.ErrNotRunning) {
+					return notRunning()
+				}
+				return err
+			}
 			err := c.askForWindow(ctx)
 			if errors.Is(err, control.ErrNotRunning) {
 				return c.runDesktop(ctx, runFlags{}, true)
@@ -49,6 +59,8 @@ func (c *cli) cmdSettings(ctx context.Context) *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&link, "link", false, "print an address for a browser on this computer instead, good once and for ten minutes")
+	return cmd
 }
 
 // askForWindow has the running helper open its window.
@@ -68,7 +80,7 @@ func (d *desktop) addWindow() error {
 		return err
 	}
 	d.page, err = web.New(web.Config{
-		API: d.pageAPI(), Peer: d.own.Allowed, Log: d.app.log,
+		API: d.pageAPI(), Peer: d.own.Allowed, Resume: d.keptPage(), Keep: d.keepPage, Log: d.app.log,
 		Lang:    func() string { return d.printer().Language() },
 		Cause:   func(lang, cause string) (string, string) { return ui.NewPrinter(lang, nil).Cause(cause, "") },
 		Painted: func() { d.window.Painted() },
@@ -83,8 +95,14 @@ func (d *desktop) addWindow() error {
 	return err
 }
 
-// openWindow shows the settings window, or the file where there can be none.
+// openWindow shows the settings window; who asks for it has no use for the
+// welcome any more.
 func (d *desktop) openWindow(ctx context.Context) error {
+	d.welcome.Store(false)
+	return d.showWindow(ctx)
+}
+
+func (d *desktop) showWindow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
 	err := d.window.Open(ctx)
@@ -92,7 +110,7 @@ func (d *desktop) openWindow(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, window.ErrNoDisplay):
-		return failf(exitFailed, "The settings are in "+d.app.cfg.store.Path()+".", "There is no desktop to show a window on.")
+		return failf(exitFailed, "The settings are in "+d.app.cfg.store.Path()+". For a browser: kerbpass settings --link", "There is no desktop to show a window on.")
 	}
 	return failf(exitFailed, "The settings are in "+d.app.cfg.store.Path()+".", "The settings window cannot be shown: %v.", err)
 }
@@ -119,6 +137,57 @@ func (d *desktop) rememberWay(way string) {
 	}
 	if err != nil {
 		d.app.log.Debug("way of showing the window not remembered", "err", err)
+	}
+}
+
+// openFiles opens what only the helper with a desktop has: the log file, and
+// the one that keeps an open page over a restart. It can do without.
+func (c *cli) openFiles() {
+	if path, err := defaultLogFile(); err == nil {
+		c.logFile, _ = openLogFile(path) // said by the page, which offers to open it
+	}
+	c.pageFile, _ = pageFile(c.lookupEnv)
+}
+
+// pageFile is where an open page is kept: beside the control channel, so that
+// whoever can read it could as well ask that for a link.
+func pageFile(lookupEnv func(string) (string, bool)) (string, error) {
+	path, err := control.Path(lookupEnv)
+	if err == nil && runtime.GOOS != "windows" { // where that is no file
+		return filepath.Join(filepath.Dir(path), "page"), nil
+	}
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "kerbpass", "page"), err
+}
+
+// keptPage is the page that was open when the helper ended, "" none.
+func (d *desktop) keptPage() string {
+	if d.pageFile == "" {
+		return ""
+	}
+	text, _ := os.ReadFile(d.pageFile) // none is as good
+	return string(text)
+}
+
+// keepPage writes down what keptPage returns at the next start.
+func (d *desktop) keepPage(text string) {
+	var err error
+	switch {
+	case d.pageFile == "":
+		return
+	case text == "":
+		if err = os.Remove(d.pageFile); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	default:
+		fresh := d.pageFile + ".new"
+		os.Remove(fresh) // so that the mode is ours
+		if err = os.WriteFile(fresh, []byte(text), 0o600); err == nil {
+			err = os.Rename(fresh, d.pageFile)
+		}
+	}
+	if err != nil {
+		d.app.log.Debug("open page not kept", "err", err)
 	}
 }
 
