@@ -150,8 +150,8 @@ func TestNoDesktop(t *testing.T) {
 }
 
 // pageByLink opens the settings page by an address that is printed on demand,
-// and demands that the log holds none.
-func (h *helper) pageByLink() {
+// and demands that the log holds none. It returns what the page asks for next.
+func (h *helper) pageByLink() (page *http.Request) {
 	h.t.Helper()
 	out, code := h.kerbpass("settings", "--link")
 	if code != 0 || !strings.Contains(out, "/open/") {
@@ -170,6 +170,14 @@ func (h *helper) pageByLink() {
 	if strings.Contains(h.log.String(), "/open/") {
 		h.t.Errorf("a link in the log:\n%s", h.log)
 	}
+	page, err = http.NewRequest("GET", "http://"+resp.Request.URL.Host+"/v1/status", nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, c := range resp.Cookies() {
+		page.AddCookie(c)
+	}
+	return page
 }
 
 // waitLog waits until the log holds a text.
@@ -223,6 +231,7 @@ func TestFirstStart(t *testing.T) {
 	if text := readFile(t, log[0]); !strings.Contains(text, "msg=listening") || strings.Contains(text, "/open/") {
 		t.Errorf("log file:\n%s", text)
 	}
+	open := h.pageByLink()
 	h.kerbpass("quit")
 	err = <-h.done
 	h.done <- err
@@ -239,6 +248,12 @@ func TestFirstStart(t *testing.T) {
 	desktop.Item().Wait("Settings…", shown)
 	if n := h.children(); n != 0 || strings.Contains(out.String(), "window shown") {
 		t.Errorf("%d windows at the second start", n)
+	}
+	fresh := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	if resp, err := fresh.Do(open); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("the page that was open does not come back: %v, %v", resp, err)
+	} else {
+		resp.Body.Close()
 	}
 	if out, code := h.kerbpass("settings"); code != 0 {
 		t.Errorf("settings: exit code %d: %s", code, out)

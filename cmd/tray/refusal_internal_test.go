@@ -222,8 +222,10 @@ func TestWelcomeIsWantedOnce(t *testing.T) {
 		t.Error("wanted without a first start")
 	}
 	d.welcome.Store(true)
-	if !wanted() || !wanted() {
-		t.Error("not wanted at a first start")
+	for range 2 { // a way of showing the window that fails asks too
+		if !wanted() {
+			t.Error("not wanted at a first start")
+		}
 	}
 	p.call("POST", "/v1/welcome", "{}", nil)
 	if wanted() {
