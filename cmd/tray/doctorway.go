@@ -449,7 +449,7 @@ func judgeOffers(up *proxy.Upstream, schemes []string) doctor.Finding {
 	case has(schemes, "Negotiate"):
 		return good("407, and it offers %s.", list)
 	case has(schemes, "NTLM"):
-		return broken(proxy.CauseNTLM, "Check that the upstream is the right proxy, and ask its administrator for Negotiate (Kerberos).", "%s wants NTLM, the old kind of sign-in, and does not offer Negotiate (Kerberos). It offers: %s.", up.URL, list)
+		return broken(proxy.CauseNegotiateNotOffered, "Check that the upstream is the right proxy, and ask its administrator for Negotiate (Kerberos).", "%s wants NTLM, the old kind of sign-in, and does not offer Negotiate (Kerberos). It offers: %s.", up.URL, list)
 	case list == "":
 		list = "nothing"
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -234,9 +233,7 @@ func servicePrincipal(ctx context.Context, up *proxy.Upstream, override, canonic
 	if canonicalize == "cname" {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		if name, err := net.DefaultResolver.LookupCNAME(ctx, host); err == nil && name != "" {
-			host = strings.TrimSuffix(strings.ToLower(name), ".")
-		}
+		host = canonicalName(ctx, host)
 	}
 	return "HTTP/" + host, nil
 }
