@@ -97,9 +97,6 @@ func programPages(t *testing.T) (kib int) {
 // tells what each package has allocated by then.
 func TestStartMakesLittle(t *testing.T) {
 	const most = 64 << 10 // bytes; the compiled texts alone are 300 KiB
-	limits := map[string]int{
-		"kerbpass/internal/ui/web": 160 << 10, // its page's texts
-	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
 	out, err := cmd.CombinedOutput()
@@ -115,12 +112,8 @@ func TestStartMakesLittle(t *testing.T) {
 		}
 		packages++
 		size, err := strconv.Atoi(f[len(f)-4])
-		limit := limits[f[1]]
-		if limit == 0 {
-			limit = most
-		}
-		if err != nil || size > limit {
-			t.Errorf("more than %d bytes before main: %s", limit, line)
+		if err != nil || size > most {
+			t.Errorf("more than %d bytes before main: %s", most, line)
 		}
 	}
 	if packages < 3 {

@@ -105,7 +105,7 @@ func Run(ctx context.Context, checks []Check, m Meta) Report {
 		}
 		f.ID, f.Title, f.Took = c.ID, c.Title, time.Since(began)
 		f.Millis = f.Took.Milliseconds()
-		f.Seen, f.Action = userinfo.ReplaceAllString(f.Seen, "$1"), userinfo.ReplaceAllString(f.Action, "$1")
+		f.Seen, f.Action = userinfo().ReplaceAllString(f.Seen, "$1"), userinfo().ReplaceAllString(f.Action, "$1")
 		if f.State == Fail && r.First == "" {
 			r.First = f.ID
 		}

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -60,28 +61,33 @@ type redactor struct {
 	words    *regexp.Regexp
 }
 
+// pattern is compiled when it is first used, not at every start.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 var (
 	// Userinfo goes in one piece: a password may hold any character but a blank.
 	// Greedy, because it may hold an @ too.
-	userinfo  = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#"]*@`)
-	query     = regexp.MustCompile(`([?#])[^\s"'<>]*[=&%+/A-Za-z0-9_-]`)
-	scheme    = regexp.MustCompile(`(?i)\b(negotiate|ntlm|basic|digest|bearer)([\s:]+)([A-Za-z0-9+/=_.~-]{6,})`)
-	field     = regexp.MustCompile(`(?i)\b((?:set-)?cookie2?|(?:proxy-)?authorization|x-[a-z-]*(?:token|key|secret)[a-z-]*)\s*[:=]\s*[^\r\n]*`)
-	assigned  = regexp.MustCompile(`(?i)\b([a-z_-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key))(\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s,;]+)`)
-	percent   = regexp.MustCompile(`[^\s"'()<>]*%[0-9A-Fa-f]{2}[^\s"'()<>]*`)
-	run       = regexp.MustCompile(`[A-Za-z0-9+/_=-]{16,}`)
-	principal = regexp.MustCompile(`([\pL\pN._$+-]+)((?:/[\pL\pN._-]+)?)@([\pL\pN][\pL\pN.-]*[\pL\pN]|[\pL\pN])`)
-	service   = regexp.MustCompile(`\b([A-Za-z][A-Za-z0-9]*)/([\pL\pN][\pL\pN.-]*[\pL\pN])@`)
-	spn       = regexp.MustCompile(`\b(HTTP|krbtgt|host|cifs|ldap)/([\pL\pN][\pL\pN.-]*[\pL\pN])`)
-	dotted    = regexp.MustCompile(`[\pL\pN_][\pL\pN_-]*(?:\.[\pL\pN_][\pL\pN_-]*)+`)
-	authority = regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]*://(\[[^\]\s]*\]|[^\s/:?#"'<>]+)`)
-	ipv6      = regexp.MustCompile(`[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*`)
-	word      = regexp.MustCompile(`^[a-z]{1,15}[.,;]?$`)
-	number    = regexp.MustCompile(`^v?[0-9]+(?:\.[0-9]+)*$`)
+	userinfo  = pattern(`(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#"]*@`)
+	query     = pattern(`([?#])[^\s"'<>]*[=&%+/A-Za-z0-9_-]`)
+	scheme    = pattern(`(?i)\b(negotiate|ntlm|basic|digest|bearer)([\s:]+)([A-Za-z0-9+/=_.~-]{6,})`)
+	field     = pattern(`(?i)\b((?:set-)?cookie2?|(?:proxy-)?authorization|x-[a-z-]*(?:token|key|secret)[a-z-]*)\s*[:=]\s*[^\r\n]*`)
+	assigned  = pattern(`(?i)\b([a-z_-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key))(\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s,;]+)`)
+	percent   = pattern(`[^\s"'()<>]*%[0-9A-Fa-f]{2}[^\s"'()<>]*`)
+	run       = pattern(`[A-Za-z0-9+/_=-]{16,}`)
+	principal = pattern(`([\pL\pN._$+-]+)((?:/[\pL\pN._-]+)?)@([\pL\pN][\pL\pN.-]*[\pL\pN]|[\pL\pN])`)
+	service   = pattern(`\b([A-Za-z][A-Za-z0-9]*)/([\pL\pN][\pL\pN.-]*[\pL\pN])@`)
+	spn       = pattern(`\b(HTTP|krbtgt|host|cifs|ldap)/([\pL\pN][\pL\pN.-]*[\pL\pN])`)
+	dotted    = pattern(`[\pL\pN_][\pL\pN_-]*(?:\.[\pL\pN_][\pL\pN_-]*)+`)
+	authority = pattern(`(?i)\b[a-z][a-z0-9+.-]*://(\[[^\]\s]*\]|[^\s/:?#"'<>]+)`)
+	ipv6      = pattern(`[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*`)
+	word      = pattern(`^[a-z]{1,15}[.,;]?$`)
+	number    = pattern(`^v?[0-9]+(?:\.[0-9]+)*$`)
 )
 
 // ours are words that look like names and are the program's own, or nobody's.
-var ours = regexp.MustCompile(`(?i)^(?:localhost|kerbpass|root|administrator|system|proxy|server|gateway|kerbpass-test\.invalid|config\.toml|krb5\.conf|resolv\.conf|(?:kerberos|bypass|access|ui|connect|gateway)\.[a-z_]+|lib[a-z0-9_+-]+\.(?:so|dylib|dll)(?:\.[0-9.]+)?|gss\.framework|user[0-9]+|realm[0-9]+|host[0-9]+\.example|address[0-9]+|http|https|krbtgt|e\.g|i\.e)$`)
+var ours = pattern(`(?i)^(?:localhost|kerbpass|root|administrator|system|proxy|server|gateway|kerbpass-test\.invalid|config\.toml|krb5\.conf|resolv\.conf|(?:kerberos|bypass|access|ui|connect|gateway)\.[a-z_]+|lib[a-z0-9_+-]+\.(?:so|dylib|dll)(?:\.[0-9.]+)?|gss\.framework|user[0-9]+|realm[0-9]+|host[0-9]+\.example|address[0-9]+|http|https|krbtgt|e\.g|i\.e)$`)
 
 func newRedactor(n Names) *redactor {
 	x := &redactor{standIns: map[string]string{}, counts: map[string]int{}, homes: n.Homes}
@@ -103,7 +109,7 @@ func newRedactor(n Names) *redactor {
 // add gives name a stand-in, unless it has one or is to stay.
 func (x *redactor) add(kind, name, format string) {
 	key := strings.ToLower(name)
-	if utf8.RuneCountInString(key) < 2 || x.standIns[key] != "" || ours.MatchString(key) {
+	if utf8.RuneCountInString(key) < 2 || x.standIns[key] != "" || ours().MatchString(key) {
 		return
 	}
 	x.counts[kind]++
@@ -111,7 +117,7 @@ func (x *redactor) add(kind, name, format string) {
 }
 
 func (x *redactor) user(s string) {
-	if !number.MatchString(s) {
+	if !number().MatchString(s) {
 		x.add("user", s, "user%d")
 	}
 }
@@ -126,21 +132,21 @@ func (x *redactor) host(s string) {
 		}
 		return
 	}
-	if !number.MatchString(s) {
+	if !number().MatchString(s) {
 		x.add("host", s, "host%d.example")
 	}
 }
 
 // learn takes note of every name that can be told by its form.
 func (x *redactor) learn(text string) {
-	text = userinfo.ReplaceAllString(text, "$1")
-	for _, m := range service.FindAllStringSubmatch(text, -1) {
+	text = userinfo().ReplaceAllString(text, "$1")
+	for _, m := range service().FindAllStringSubmatch(text, -1) {
 		x.spnHost(m[1], m[2])
 	}
-	for _, m := range spn.FindAllStringSubmatch(text, -1) {
+	for _, m := range spn().FindAllStringSubmatch(text, -1) {
 		x.spnHost(m[1], m[2])
 	}
-	for _, m := range principal.FindAllStringSubmatch(text, -1) {
+	for _, m := range principal().FindAllStringSubmatch(text, -1) {
 		before := m[1]
 		if x.standIns[strings.ToLower(before)] == "" { // else the host of HTTP/host@REALM
 			x.user(before)
@@ -150,15 +156,15 @@ func (x *redactor) learn(text string) {
 		}
 		x.realm(m[3])
 	}
-	for _, m := range authority.FindAllStringSubmatch(text, -1) {
+	for _, m := range authority().FindAllStringSubmatch(text, -1) {
 		x.host(m[1])
 	}
-	for _, m := range ipv6.FindAllString(text, -1) {
+	for _, m := range ipv6().FindAllString(text, -1) {
 		if a, err := netip.ParseAddr(m); err == nil && a.Is6() {
 			x.host(m)
 		}
 	}
-	for _, m := range dotted.FindAllString(text, -1) {
+	for _, m := range dotted().FindAllString(text, -1) {
 		switch {
 		case m == strings.ToUpper(m) && m != strings.ToLower(m):
 			x.realm(m)
@@ -226,19 +232,19 @@ func (x *redactor) clean(s string) string {
 	if s == "" {
 		return s
 	}
-	s = field.ReplaceAllString(s, "$1: "+removed)
-	s = userinfo.ReplaceAllString(s, "$1")
-	s = query.ReplaceAllString(s, "$1"+removed)
-	s = assigned.ReplaceAllStringFunc(s, func(m string) string {
-		parts := assigned.FindStringSubmatch(m)
+	s = field().ReplaceAllString(s, "$1: "+removed)
+	s = userinfo().ReplaceAllString(s, "$1")
+	s = query().ReplaceAllString(s, "$1"+removed)
+	s = assigned().ReplaceAllStringFunc(s, func(m string) string {
+		parts := assigned().FindStringSubmatch(m)
 		if v := strings.Trim(parts[3], `"'`); v == "true" || v == "false" || strings.HasPrefix(parts[3], removed) {
 			return m
 		}
 		return parts[1] + parts[2] + removed
 	})
-	s = scheme.ReplaceAllStringFunc(s, func(m string) string {
-		parts := scheme.FindStringSubmatch(m)
-		if word.MatchString(parts[3]) {
+	s = scheme().ReplaceAllStringFunc(s, func(m string) string {
+		parts := scheme().FindStringSubmatch(m)
+		if word().MatchString(parts[3]) {
 			return m // "NTLM instead of Kerberos"
 		}
 		return parts[1] + parts[2] + removed
@@ -248,7 +254,7 @@ func (x *redactor) clean(s string) string {
 			s = strings.ReplaceAll(s, home, "~")
 		}
 	}
-	s = percent.ReplaceAllStringFunc(s, func(m string) string {
+	s = percent().ReplaceAllStringFunc(s, func(m string) string {
 		if plain, err := url.PathUnescape(m); err == nil && plain == m {
 			return m
 		}
@@ -260,7 +266,7 @@ func (x *redactor) clean(s string) string {
 	for _, e := range x.encoded {
 		s = strings.ReplaceAll(s, e[0], e[1])
 	}
-	return run.ReplaceAllStringFunc(s, func(m string) string {
+	return run().ReplaceAllStringFunc(s, func(m string) string {
 		if randomLooking(m) {
 			return removed
 		}

@@ -22,14 +22,28 @@ func several(addrs ...string) proxy.RouterFunc {
 	}
 }
 
-// deadAddr refuses connections.
+// deadAddr refuses connections, and belongs to nobody else meanwhile.
 func deadAddr(t *testing.T) string {
+	t.Helper()
+	addr, release := heldAddr(t)
+	t.Cleanup(release)
+	return addr
+}
+
+// heldAddr refuses connections until it is released: it is the near end of a
+// connection.
+func heldAddr(t *testing.T) (addr string, release func()) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().String()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.LocalAddr().String(), func() { c.Close() }
 }
 
 const connectA = "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n"
@@ -108,7 +122,7 @@ func TestFailoverOnConnectGatewayErrors(t *testing.T) {
 func TestFailoverComesBackAtOnceAfterForget(t *testing.T) {
 	pt.Leaks(t)
 	second := pt.Negotiating(t, pt.Any())
-	firstAddr := deadAddr(t)
+	firstAddr, release := heldAddr(t)
 	s, addr := pt.Start(t, proxy.Config{Router: several(firstAddr, second.Addr), Auth: &pt.Auth{}})
 	connect := func() {
 		t.Helper()
@@ -117,6 +131,7 @@ func TestFailoverComesBackAtOnceAfterForget(t *testing.T) {
 		}
 	}
 	connect()
+	release()
 	l, err := net.Listen("tcp", firstAddr)
 	if err != nil {
 		t.Fatalf("the port was taken meanwhile: %v", err)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 )
 
 //go:embed page texts
@@ -46,7 +47,8 @@ type catalogue struct {
 // english is for everybody whose language is missing.
 const english = "en"
 
-var catalogues = loadCatalogues()
+// catalogues are read when a page needs one, not at every start.
+var catalogues = sync.OnceValue(loadCatalogues)
 
 func loadCatalogues() map[string]catalogue {
 	all := map[string]catalogue{}
@@ -76,7 +78,7 @@ func chooseLanguage(wanted ...string) string {
 		if i := strings.IndexAny(primary, "-_.;@"); i >= 0 {
 			primary = primary[:i]
 		}
-		if _, ok := catalogues[primary]; ok {
+		if _, ok := catalogues()[primary]; ok {
 			return primary
 		}
 	}

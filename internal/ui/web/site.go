@@ -134,7 +134,7 @@ func setHeaders(h http.Header) {
 // refuse says why in one plain sentence.
 func (s *site) refuse(w http.ResponseWriter, r *http.Request, status int, key string) {
 	s.cfg.Log.Info("request to the settings page refused", "method", r.Method, "reason", key)
-	http.Error(w, catalogues[s.language(r)].texts[key], status)
+	http.Error(w, catalogues()[s.language(r)].texts[key], status)
 }
 
 // exchange turns a link into a session. The clean address that follows keeps
@@ -248,7 +248,7 @@ func (s *site) serveCause(w http.ResponseWriter, r *http.Request) {
 
 func (s *site) serveTexts(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", jsonType)
-	w.Write(catalogues[s.language(r)].file)
+	w.Write(catalogues()[s.language(r)].file)
 }
 
 // language is the page's for a request.

@@ -23,23 +23,23 @@ func placeholders(text string) []string {
 }
 
 func TestEveryLanguageHasEveryText(t *testing.T) {
-	if len(catalogues) != 3 || !elsewhere("refusal.unknown") {
-		t.Fatalf("got %d languages, want 3", len(catalogues))
+	if len(catalogues()) != 3 || !elsewhere("refusal.unknown") {
+		t.Fatalf("got %d languages, want 3", len(catalogues()))
 	}
-	want := catalogues[english].texts
-	for _, c := range catalogues { // what only other languages word, all of them do
+	want := catalogues()[english].texts
+	for _, c := range catalogues() { // what only other languages word, all of them do
 		for key := range c.texts {
 			if !elsewhere(key) {
 				continue
 			}
-			for lang, other := range catalogues {
+			for lang, other := range catalogues() {
 				if text, ok := other.texts[key]; ok != (lang != english) || ok && strings.TrimSpace(text) == "" {
 					t.Errorf("%s: %s: got %q", lang, key, text)
 				}
 			}
 		}
 	}
-	for lang, c := range catalogues {
+	for lang, c := range catalogues() {
 		if c.texts["language"] != lang {
 			t.Errorf("%s calls itself %q", lang, c.texts["language"])
 		}
@@ -112,7 +112,7 @@ func TestTextsAreThoseOfThePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := catalogues["de"].texts
+	texts := catalogues()["de"].texts
 	for key, file := range u.sure {
 		if _, ok := texts[key]; !ok {
 			t.Errorf("%s uses %q, which has no text", file, key)
@@ -147,7 +147,7 @@ func FuzzChooseLanguage(f *testing.F) {
 	f.Add("de-CH,fr;q=0.9")
 	f.Add("_")
 	f.Fuzz(func(t *testing.T, header string) {
-		if _, ok := catalogues[chooseLanguage(strings.Split(header, ",")...)]; !ok {
+		if _, ok := catalogues()[chooseLanguage(strings.Split(header, ",")...)]; !ok {
 			t.Errorf("%q chose a language that there is not", header)
 		}
 	})
