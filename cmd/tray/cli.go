@@ -59,8 +59,10 @@ type cli struct {
 	system                      *systemProxies // of the last store
 }
 
+// A double click in Windows' Explorer is how people start us.
+func init() { cobra.MousetrapHelpText = "" }
+
 func (c *cli) run(ctx context.Context) error {
-	cobra.MousetrapHelpText = "" // a double click in Windows' Explorer is how people start us
 	root := &cobra.Command{
 		Use:           "kerbpass",
 		Short:         "Your Kerberos ticket in view, and every program through the corporate proxy with it",

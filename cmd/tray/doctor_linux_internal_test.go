@@ -713,7 +713,8 @@ func TestDoctorCommandWithoutAHelper(t *testing.T) {
 	})
 	t.Run("loop through the environment", func(t *testing.T) {
 		u := u.another(t)
-		u.env["HTTPS_PROXY"] = "http://127.0.0.1:5372"
+		u.write("listen = [\"" + listen + "\"]\n")
+		u.env["HTTPS_PROXY"] = "http://" + listen
 		leads(t, u.doctor(exitPathBroken), "upstream", doctor.Fail, "loop_detected", "kerbpass env")
 		// With another source behind it, that one is used.
 		u.write("listen = [\"" + listen + "\"]\nupstream = [\"http://localhost:" + w.port + "\"]\n")
