@@ -21,7 +21,7 @@ import (
 )
 
 // startDesktop runs an app with its desktop, but shows no tray.
-func startDesktop(t *testing.T, file string) *desktop {
+func startDesktop(t *testing.T, file string, changes ...func(*desktop)) *desktop {
 	t.Helper()
 	home := t.TempDir()
 	t.Setenv("KRB5CCNAME", "FILE:"+filepath.Join(home, "none"))
@@ -45,6 +45,9 @@ func startDesktop(t *testing.T, file string) *desktop {
 	d, err := newDesktop(ctx, &cli{lookupEnv: os.LookupEnv}, a)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range changes {
+		change(d)
 	}
 	a.services = append(a.services, d.run)
 	done := make(chan error, 1)

@@ -59,11 +59,9 @@ func TestEveryRefusalHasWords(t *testing.T) {
 // What the page can be refused has a code, and no English but in the detail.
 func TestRefusalsOfThePage(t *testing.T) {
 	d := startDesktop(t, "broken = [")
-	good := startDesktop(t, "")
+	good := startDesktop(t, "", func(d *desktop) { d.logFile = filepath.Join(t.TempDir(), "log") })
 	t.Setenv("PATH", t.TempDir()) // nothing opens a file
-	good.logFile = filepath.Join(t.TempDir(), "log")
-	bare := startDesktop(t, "")
-	bare.autostart = nil
+	bare := startDesktop(t, "", func(d *desktop) { d.autostart = nil })
 	for _, x := range []struct {
 		d                        *desktop
 		method, path, body, code string
