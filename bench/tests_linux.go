@@ -122,10 +122,15 @@ func (s *session) fresh() (took []time.Duration, err error) {
 	return took, nil
 }
 
+// settle is how long a program may need to come to rest after its start.
+const settle = time.Second
+
 func testIdle(s *session) (map[string]float64, error) {
 	m := map[string]float64{}
 	s.tunnels(8, s.r.unit/8, nothing, func(time.Time) {})
-	if err := s.pause(s.r.unit / 4); err != nil {
+	// What a start leaves behind is given back by then, and not taken for what
+	// tunnels give back.
+	if err := s.pause(max(s.r.unit/4, settle)); err != nil {
 		return nil, err
 	}
 	took, err := s.fresh()
