@@ -196,20 +196,21 @@ func parseHelp(name, help string) *command {
 }
 
 // A program is the built one.
-type program struct {
-	path string
-	dir  string // its home
-}
+type program struct{ path, home string }
 
 func build(t *testing.T) program {
 	t.Helper()
-	p := program{dir: t.TempDir()}
-	p.path = filepath.Join(p.dir, "kerbpass")
+	dir, err := os.MkdirTemp("", "kp") // of this user alone, and short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	p := program{filepath.Join(dir, "kerbpass"), dir}
 	if runtime.GOOS == "windows" {
 		p.path += ".exe"
 	}
 	cmd := exec.Command("go", "build", "-o", p.path, "./cmd/tray")
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0") // also where the race detector needs cgo: the build is there already
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
@@ -222,7 +223,7 @@ func (p program) run(t *testing.T, args ...string) string {
 	cmd := exec.Command(p.path, args...)
 	cmd.Env = os.Environ()
 	for _, name := range []string{"HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"} {
-		cmd.Env = append(cmd.Env, name+"="+p.dir)
+		cmd.Env = append(cmd.Env, name+"="+p.home)
 	}
 	out, err := cmd.Output()
 	if len(out) == 0 {
