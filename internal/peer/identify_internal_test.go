@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -191,6 +194,30 @@ func TestFindIsBounded(t *testing.T) {
 	}
 }
 
+// A long search lets others have the processor, if it is the only one.
+func TestFindYields(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	p := newFakeProc(t)
+	p.process(100, slices.Repeat([]string{"/dev/null"}, 40*turnSteps)...)
+	var turns atomic.Int64
+	var done atomic.Bool
+	var others sync.WaitGroup
+	others.Go(func() {
+		for !done.Load() {
+			turns.Add(1)
+			runtime.Gosched()
+		}
+	})
+	before := turns.Load()
+	p.find(11, alive)
+	got := turns.Load() - before
+	done.Store(true)
+	others.Wait()
+	if got < 20 {
+		t.Errorf("others had %d turns while %d links were read", got, 40*turnSteps)
+	}
+}
+
 func TestBudget(t *testing.T) {
 	var b budget
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -201,8 +228,8 @@ func TestBudget(t *testing.T) {
 		{0, reserve - time.Millisecond, true}, // full at first
 		{0, 3 * time.Millisecond, true},       // a millisecond is left; two too many are spent
 		{0, 0, false},
-		{59 * time.Millisecond, 0, false},
-		{2 * time.Millisecond, 0, true}, // a thirtieth of the time is enough now
+		{99 * time.Millisecond, 0, false},
+		{2 * time.Millisecond, 0, true}, // a fiftieth of the time is enough now
 		{time.Hour, reserve, true},      // but not saved up without end
 		{0, 0, false},
 	} {

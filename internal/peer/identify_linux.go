@@ -21,6 +21,7 @@ import (
 const (
 	maxSteps  = 20_000 // links read and processes looked at, a microsecond or so each
 	askSteps  = 50     // of them until the next look whether the connection is still there
+	turnSteps = 32     // of them until somebody else may have the processor
 	maxSeen   = 4096   // sockets
 	maxRecent = 8      // processes
 	maxNear   = 8      // descriptors
@@ -42,7 +43,8 @@ type finder struct {
 	recent []*process // found before, latest first, each once
 	near   []place    // where, latest first: programs use the same descriptors again
 	budget budget
-	steps  int // left in this search
+	used   time.Duration // the thread's time when this turn began
+	steps  int           // left in this search
 	link   [64]byte
 }
 
@@ -81,7 +83,8 @@ func (f *finder) find(inode uint64, alive func() bool) (pid int, program string,
 	defer f.mu.Unlock()
 	runtime.LockOSThread() // whose time is counted
 	defer runtime.UnlockOSThread()
-	began, used := f.now(), threadTime()
+	f.used = threadTime()
+	began := f.now()
 	p := f.seen[inode]
 	if p == nil || began.Sub(p.at) > freshFor {
 		if !f.budget.allows(began) {
@@ -94,7 +97,7 @@ func (f *finder) find(inode uint64, alive func() bool) (pid int, program string,
 		if p = f.nearby(inode, began); p == nil && alive() {
 			p = f.search(inode, began, alive)
 		}
-		f.budget.spend(threadTime() - used)
+		f.budget.spend(threadTime() - f.used)
 	}
 	if p == nil {
 		return 0, "", ErrNotFound
@@ -104,6 +107,16 @@ func (f *finder) find(inode uint64, alive func() bool) (pid int, program string,
 	}
 	f.recent = toFront(f.recent, p, maxRecent, func(r *process) bool { return r.pid == p.pid })
 	return p.pid, p.name, nil
+}
+
+// yield lets those go first who wait for this processor: reading many links is
+// nothing but system calls too short for the scheduler to step in.
+func (f *finder) yield() {
+	f.budget.spend(threadTime() - f.used)
+	runtime.UnlockOSThread()
+	runtime.Gosched()
+	runtime.LockOSThread()
+	f.used = threadTime()
 }
 
 // name sees to it that p has a name, which it may have had a moment ago.
@@ -219,25 +232,30 @@ func (f *finder) has(pid int, inode uint64, now time.Time) (found *process) {
 		return nil
 	}
 	defer dir.Close()
-	fds, _ := dir.Readdirnames(max(f.steps, 1))
 	p := &process{pid: pid, at: now}
-	for _, fd := range fds {
-		f.steps--
-		n := f.inode(int(dir.Fd()), fd)
-		if n == 0 {
-			continue
+	for {
+		fds, err := dir.Readdirnames(max(1, min(f.steps, turnSteps)))
+		for _, fd := range fds {
+			f.steps--
+			n := f.inode(int(dir.Fd()), fd)
+			if n == 0 {
+				continue
+			}
+			if len(f.seen) >= maxSeen {
+				clear(f.seen)
+			}
+			f.seen[n] = p
+			if n == inode {
+				found = p
+				at := place{pid, fd}
+				f.near = toFront(f.near, at, maxNear, at.is)
+			}
 		}
-		if len(f.seen) >= maxSeen {
-			clear(f.seen)
+		if err != nil || f.steps <= 0 {
+			return found
 		}
-		f.seen[n] = p
-		if n == inode {
-			found = p
-			at := place{pid, fd}
-			f.near = toFront(f.near, at, maxNear, at.is)
-		}
+		f.yield()
 	}
-	return found
 }
 
 // inode returns the socket that a link in the folder dir leads to, 0 if there
@@ -283,8 +301,8 @@ type budget struct {
 }
 
 const (
-	share   = 30 // one part in so many
-	reserve = 200 * time.Millisecond
+	share   = 50 // one part in so many
+	reserve = 50 * time.Millisecond
 )
 
 func (b *budget) allows(now time.Time) bool {
