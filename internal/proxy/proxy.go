@@ -252,8 +252,9 @@ type Server struct {
 	own    []netip.AddrPort
 	done   bool
 
-	open atomic.Int64
-	wg   sync.WaitGroup
+	open    atomic.Int64
+	wg      sync.WaitGroup
+	workers workers
 }
 
 // New checks cfg and returns a Server that does nothing yet.
@@ -314,6 +315,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	s.pool.close()
 	s.dropSpares()
 	s.closeAll()
+	s.workers.end()
 	s.wg.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -375,7 +377,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			continue
 		}
 		s.open.Add(1)
-		s.wg.Go(func() {
+		s.workers.run(&s.wg, func() {
 			if !s.serveConn(ctx, c) {
 				s.untrack(c)
 				s.open.Add(-1)

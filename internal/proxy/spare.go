@@ -114,7 +114,7 @@ func (s *Server) refill(ctx context.Context, up *Upstream, k *known) {
 		return
 	}
 	for range k.spares.missing(s.cfg.Spares, now) {
-		s.wg.Go(func() {
+		s.workers.run(&s.wg, func() {
 			u, err := s.makeSpare(ctx, up)
 			s.addSpare(k, u, err)
 		})
