@@ -41,18 +41,27 @@ func (c *session) tunnel(u *upConn, ev *Event) {
 }
 
 func (t *tunnel) upward(first []byte, srcErr error) {
-	t.ev.Up = pump(t.up, t.client, first, srcErr)
-	t.end()
+	var err error
+	t.ev.Up, err = pump(t.up, t.client, first, srcErr)
+	t.end(t.up, err)
 }
 
 func (t *tunnel) downward(first []byte) {
-	t.ev.Down = pump(t.client, t.up, first, nil)
-	t.end()
+	var err error
+	t.ev.Down, err = pump(t.client, t.up, first, nil)
+	t.end(t.client, err)
 }
 
-// end is called by each direction; the last one closes.
-func (t *tunnel) end() {
-	if t.ended.Add(1) == 2 {
+// end is called by each direction with where it led to. The first one passes
+// its end on, or ends both when it broke; the second one closes, which is an
+// end as well.
+func (t *tunnel) end(dst net.Conn, err error) {
+	if t.ended.Add(1) == 1 {
+		if err != nil || closeWrite(dst) != nil {
+			t.up.Close()
+			t.client.Close()
+		}
+	} else {
 		t.s.untrack(t.up)
 		t.ev.Took = time.Since(t.ev.Time)
 		t.s.obs.Request(t.ev)
@@ -62,33 +71,25 @@ func (t *tunnel) end() {
 	t.s.wg.Done()
 }
 
-// pump copies src to dst behind first. srcErr is what an earlier look ahead
-// saw at the end of src.
-func pump(dst, src net.Conn, first []byte, srcErr error) (n int64) {
+// pump copies src to dst behind first until src ends. srcErr is what an earlier
+// look ahead saw at the end of src.
+func pump(dst, src net.Conn, first []byte, srcErr error) (n int64, err error) {
 	if len(first) > 0 {
 		if _, err := dst.Write(first); err != nil {
-			dst.Close()
-			src.Close()
-			return 0
+			return 0, err
 		}
 	}
-	n = int64(len(first))
-	err := srcErr
+	if srcErr != nil {
+		if srcErr == io.EOF {
+			srcErr = nil
+		}
+		return int64(len(first)), srcErr
+	}
+	n, err, writeErr := move(dst, src)
 	if err == nil {
-		var m int64
-		var writeErr error
-		if m, err, writeErr = move(dst, src); err == nil {
-			err = writeErr
-		}
-		n += m
-	} else if err == io.EOF {
-		err = nil
+		err = writeErr
 	}
-	if err != nil || closeWrite(dst) != nil {
-		dst.Close()
-		src.Close()
-	}
-	return n
+	return n + int64(len(first)), err
 }
 
 // move copies src to dst until src ends, and holds no more than a small buffer

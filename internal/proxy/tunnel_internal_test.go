@@ -19,11 +19,28 @@ import (
 // forwarders carry bytes between two connections, both ways, until both
 // directions have ended.
 var forwarders = map[string]func(a, b net.Conn){
-	"tunnel":  func(a, b net.Conn) { bothWays(a, b, func(dst, src net.Conn) { pump(dst, src, nil, nil) }) },
-	"no pipe": func(a, b net.Conn) { bothWays(a, b, func(dst, src net.Conn) { pump(hiddenEnd{dst}, src, nil, nil) }) },
-	"no wait": func(a, b net.Conn) {
-		bothWays(a, b, func(dst, src net.Conn) { pump(dst, hiddenEnd{src}, nil, nil) })
+	"tunnel": func(a, b net.Conn) { tunnelled(a, b, func(dst, src net.Conn) (net.Conn, net.Conn) { return dst, src }) },
+	"no pipe": func(a, b net.Conn) {
+		tunnelled(a, b, func(dst, src net.Conn) (net.Conn, net.Conn) { return hiddenEnd{dst}, src })
 	},
+	"no wait": func(a, b net.Conn) {
+		tunnelled(a, b, func(dst, src net.Conn) (net.Conn, net.Conn) { return dst, hiddenEnd{src} })
+	},
+}
+
+// tunnelled carries as a tunnel does, whose directions see their ends through
+// wrap.
+func tunnelled(client, up net.Conn, wrap func(dst, src net.Conn) (net.Conn, net.Conn)) {
+	t := &tunnel{s: &Server{obs: noObserver{}}, client: client, up: up}
+	t.s.wg.Add(2)
+	carry := func(dst, src net.Conn) {
+		dst, src = wrap(dst, src)
+		_, err := pump(dst, src, nil, nil)
+		t.end(dst, err)
+	}
+	go carry(up, client)
+	carry(client, up)
+	t.s.wg.Wait()
 }
 
 // plainRelay is what they are compared with.
