@@ -335,3 +335,74 @@ func TestLateContinue(t *testing.T) {
 		t.Error("the upstream saw no body")
 	}
 }
+
+// A 417 that comes when the body is on its way already does not make two of it,
+// nor a whole one of what is left: what was kept is sent again, and where that
+// is not all, the client hears of it, and can repeat the request.
+func TestLateExpectationFailed(t *testing.T) {
+	for _, asChunks := range []bool{false, true} {
+		for _, after := range []int{1000, uploadSize / 2} { // kept, and not kept
+			t.Run(fmt.Sprint("chunked ", asChunks, " after ", after), func(t *testing.T) {
+				var first atomic.Bool
+				bodies := make(chan []byte, 4)
+				srv := pt.Serve(t, func(c *pt.Conn) {
+					h, err := c.ReadHead()
+					if err != nil {
+						return
+					}
+					if first.CompareAndSwap(false, true) {
+						io.CopyN(io.Discard, c.R, int64(after)) // comes unasked
+						c.Send("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n")
+						io.Copy(io.Discard, c.R)
+						return
+					}
+					body, err := c.ReadBody(h)
+					if err != nil {
+						return
+					}
+					bodies <- body
+					c.Send(pt.OK)
+				})
+				_, addr := pt.Start(t, proxy.Config{Router: pt.Via(srv.Addr), Auth: &pt.Auth{}})
+				c := pt.Dial(t, addr)
+				body := bytes.Repeat([]byte("0123456789abcdef"), uploadSize/16)
+				if !asChunks {
+					fmt.Fprintf(c, "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:after])
+				} else {
+					fmt.Fprintf(c, "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", after, body[:after])
+				}
+				kept := after < 10000
+				if kept {
+					// The rest comes when the upload stands on its second connection.
+					until(t, "the second attempt", func() bool { return srv.Conns() == 2 })
+				}
+				go func() {
+					if asChunks {
+						fmt.Fprintf(c, "%x\r\n%s\r\n0\r\n\r\n", len(body)-after, body[after:])
+					} else {
+						c.Write(body[after:])
+					}
+				}()
+				resp, _ := c.Response("POST")
+				switch {
+				case kept && resp.StatusCode == 200:
+					if got := <-bodies; !bytes.Equal(got, body) {
+						t.Errorf("a body of %d bytes was carried out, want %d", len(got), len(body))
+					}
+				case !kept && resp.StatusCode == 502 && pt.Cause(resp) == "body_not_replayable":
+				default:
+					t.Errorf("got %d %s", resp.StatusCode, pt.Cause(resp))
+				}
+				if len(bodies) != 0 {
+					t.Errorf("carried out again, with %d bytes", len(<-bodies))
+				}
+				if kept {
+					return
+				}
+				if resp, body := upload(t, addr, uploadSize, asChunks, ""); resp.StatusCode != 200 || !bytes.Equal(<-bodies, body) {
+					t.Errorf("the repetition got %d", resp.StatusCode)
+				}
+			})
+		}
+	}
+}

@@ -101,7 +101,13 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 		if c.resp.status == 417 && c.asked {
 			// Nothing has been carried out (RFC 9110 §10.1.1).
 			closeExchange(ex)
+			c.s.about(u.up).answered(false)
 			u.Close()
+			if !b.replayable() {
+				e := fail(CauseBodyNotReplayable, nil, "%s answered 417 after more of the upload was sent than is kept.", u.up.URL)
+				e.Text = "The corporate proxy could not say in time whether it takes the upload."
+				return nil, e
+			}
 			unasked, u = true, nil
 			continue
 		}
@@ -434,7 +440,7 @@ func (c *session) send(u *upConn, header []byte, hold bool, b *upload) error {
 		}()
 	}
 	err = c.readHead(u, false)
-	if err != nil || c.resp.status == 407 && u.up != nil {
+	if err != nil || c.resp.status == 407 && u.up != nil || c.resp.status == 417 && c.asked {
 		c.settle(u, b)
 		if b != nil && b.clientErr != nil && !isTimeout(b.clientErr) {
 			return clientError(b.clientErr)
