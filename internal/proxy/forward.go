@@ -121,6 +121,7 @@ func (c *session) keep(u *upConn, usable, pin bool) {
 		u.Close()
 	case pin || u.pinned:
 		u.pinned, u.since = true, time.Now()
+		u.lift() // the client may take its time
 		if !c.s.pool.hold(u) {
 			u.Close()
 			return

@@ -152,3 +152,27 @@ func TestIdleConnectionsAreSwept(t *testing.T) {
 		t.Error("an idle connection is kept for ever")
 	}
 }
+
+// Empty lines behind a body are no head: whoever sends nothing else is not
+// waited for without end.
+func TestEmptyLinesAreNotWaitedBehind(t *testing.T) {
+	pt.Leaks(t)
+	origin := pt.Serve(t, func(c *pt.Conn) {
+		h, err := c.ReadHead()
+		if err != nil {
+			return
+		}
+		if _, err := c.ReadBody(h); err == nil {
+			c.Send(pt.OK)
+		}
+	})
+	_, addr := pt.Start(t, proxy.Config{Router: pt.Via(origin.Addr), Auth: &pt.Auth{}, HeadTimeout: 200 * time.Millisecond})
+	c := pt.Dial(t, addr)
+	if resp, _ := c.Do("POST", "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi\r\n\r\n"); resp.StatusCode != 200 {
+		t.Fatalf("got %d", resp.StatusCode)
+	}
+	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := c.R.ReadByte(); err != io.EOF {
+		t.Errorf("the connection is still held: %v", err)
+	}
+}

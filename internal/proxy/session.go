@@ -108,11 +108,12 @@ func (c *session) next(ctx context.Context) bool {
 			return false
 		}
 	}
-	if first := c.rd.buffered()[0]; !tchar[first] && first != '\r' {
+	first := c.rd.buffered()[0]
+	if !tchar[first] && first != '\r' {
 		// TLS, SOCKS or noise: it would wait for us as we for its line end.
 		return c.refuse(c.event(time.Now()), fail(CauseBadRequest, nil, "This is not HTTP. Set the program's proxy to http://, not https:// or socks://."), true)
 	}
-	if !bytes.HasSuffix(c.rd.buffered(), headEnd) {
+	if first == '\r' || !bytes.HasSuffix(c.rd.buffered(), headEnd) { // empty lines look like an end
 		c.patience(time.Now().Add(c.s.cfg.HeadTimeout))
 	}
 	head, err := c.rd.head(maxRequestHead)
