@@ -153,30 +153,86 @@ func TestPoolShedsForADial(t *testing.T) {
 	}
 }
 
-// A deadline that was left standing from one request does not hit the next,
-// nor a connection that was idle in between.
+// noted is a connection that notes its deadlines.
+type noted struct {
+	net.Conn
+	mu          sync.Mutex // guards what follows
+	read, write time.Time
+	moved       int
+}
+
+func (c *noted) set(read, write bool, t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.moved++; read {
+		c.read = t
+	}
+	if write {
+		c.write = t
+	}
+}
+
+func (c *noted) SetDeadline(t time.Time) error {
+	c.set(true, true, t)
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *noted) SetReadDeadline(t time.Time) error {
+	c.set(true, false, t)
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *noted) SetWriteDeadline(t time.Time) error {
+	c.set(false, true, t)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// A deadline that stood for one answer, shorter than a connection may be idle,
+// is gone when the connection is, or carries a tunnel.
 func TestDeadlinesDoNotLinger(t *testing.T) {
 	srv := pt.Negotiating(t, pt.Any())
-	_, addr := pt.Start(t, proxy.Config{Router: pt.Via(srv.Addr), Auth: &pt.Auth{}, AnswerTimeout: 300 * time.Millisecond, IdleTimeout: time.Minute})
+	conns := make(chan *noted, 9)
+	_, addr := pt.Start(t, proxy.Config{
+		Router: pt.Via(srv.Addr), Auth: &pt.Auth{}, AnswerTimeout: 50 * time.Second, PoolIdle: time.Minute,
+		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			n := &noted{Conn: c}
+			conns <- n
+			return n, err
+		},
+	})
+	check := func(what string, u *noted, moved int) {
+		t.Helper()
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if !u.read.IsZero() || !u.write.IsZero() {
+			t.Errorf("%s: ends in %v and %v", what, time.Until(u.read), time.Until(u.write))
+		}
+		if u.moved < moved {
+			t.Errorf("%s: deadlines were moved %d times, want one set and lifted each time", what, u.moved)
+		}
+	}
 	c := pt.Dial(t, addr)
-	for range 4 {
+	var u *noted
+	for i := range 4 {
 		if resp, _ := c.Get("http://a.test/"); resp.StatusCode != 200 {
 			t.Fatalf("got %d", resp.StatusCode)
 		}
-		<-time.After(350 * time.Millisecond) // longer than a request may take: the thing under test
+		if i == 0 {
+			u = <-conns
+		}
+		check("pooled", u, 2*(i+1))
 	}
 	if n := srv.Conns(); n != 1 {
 		t.Errorf("%d upstream connections, want 1", n)
 	}
-	// A tunnel lives on past it.
 	c = pt.Dial(t, addr)
 	c.Do("CONNECT", "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n")
-	<-time.After(350 * time.Millisecond)
 	fmt.Fprint(c, "hello")
-	got := make([]byte, 5)
-	if _, err := io.ReadFull(c.R, got); err != nil {
+	if _, err := io.ReadFull(c.R, make([]byte, 5)); err != nil {
 		t.Errorf("the tunnel ended: %v", err)
 	}
+	check("tunnel", <-conns, 2)
 }
 
 // A plain request on a kept-alive connection allocates nothing in the proxy:

@@ -24,6 +24,12 @@ func (a *advance) drop() {
 	}
 }
 
+// age is by the clock that shows more: one may stand still while the machine
+// sleeps, the other may be set.
+func (a *advance) age(now time.Time) time.Duration {
+	return max(now.Sub(a.made), now.Round(0).Sub(a.made).Abs())
+}
+
 // spares are the connections to one upstream that wait ready, each with its
 // token, so that a request that needs a new one costs one trip. There are as
 // many as lately were asked for in spareMemory, none older than spareLife, and
@@ -31,7 +37,7 @@ func (a *advance) drop() {
 // and costs no request anything.
 type spares struct {
 	mu     sync.Mutex // guards what follows
-	ready  []*upConn  // oldest first
+	ready  []*upConn  // the one made last stands last
 	making int
 	rate   float64   // new connections asked for, fading
 	asked  time.Time // when one was asked for last
@@ -68,7 +74,7 @@ func (s *Server) ask(k *known, now time.Time) *upConn {
 		sp.ready = sp.ready[:n]
 		sp.mu.Unlock()
 		switch {
-		case u.gen != gen || u.epoch != epoch || now.Sub(u.ahead.made) > maxTokenAge || !k.mayOffer(epoch, now):
+		case u.gen != gen || u.epoch != epoch || u.ahead.age(now) > maxTokenAge || !k.mayOffer(epoch, now):
 			u.Close()
 		case !maybeAlive(u):
 			u.Close()
@@ -143,13 +149,14 @@ func (s *Server) addSpare(k *known, u *upConn, err error) {
 		sp.lost(now)
 		s.log.Debug("no spare connection", "cause", asError(err).Cause)
 	}
+	keep := u != nil && u.epoch == s.cfg.Auth.Epoch() // asked without the lock: it can take a while
 	sp.mu.Lock()
 	sp.making--
-	keep := u != nil && !sp.done && !s.pool.done.Load() && u.gen == s.pool.gen.Load() && u.epoch == s.cfg.Auth.Epoch()
+	keep = keep && !sp.done && !s.pool.done.Load() && u.gen == s.pool.gen.Load()
 	if keep {
 		sp.ready = append(sp.ready, u)
 		if sp.timer == nil {
-			sp.timer = time.AfterFunc(spareLife, func() { s.expireSpares(k, s.now()) })
+			s.expireIn(k, spareLife-u.ahead.age(now))
 		}
 	}
 	sp.mu.Unlock()
@@ -158,22 +165,31 @@ func (s *Server) addSpare(k *known, u *upConn, err error) {
 	}
 }
 
+// expireIn comes back for spares after wait. The caller holds their mutex.
+func (s *Server) expireIn(k *known, wait time.Duration) {
+	k.spares.timer = time.AfterFunc(max(time.Second, wait), func() { s.expireSpares(k, s.now()) })
+}
+
 // expireSpares closes those that are too old, and comes again for the others.
 func (s *Server) expireSpares(k *known, now time.Time) {
 	sp := &k.spares
 	sp.mu.Lock()
-	n := 0
-	for n < len(sp.ready) && now.Sub(sp.ready[n].ahead.made) >= spareLife {
-		n++
+	var old, young []*upConn
+	oldest := time.Duration(0)
+	for _, u := range sp.ready { // a token that took long is older than its place says
+		if age := u.ahead.age(now); age >= spareLife {
+			old = append(old, u)
+		} else {
+			young, oldest = append(young, u), max(oldest, age)
+		}
 	}
-	old := sp.ready[:n:n]
-	sp.ready = append([]*upConn(nil), sp.ready[n:]...)
+	sp.ready = young
 	if sp.timer != nil {
 		sp.timer.Stop()
 		sp.timer = nil
 	}
-	if len(sp.ready) > 0 {
-		sp.timer = time.AfterFunc(max(time.Second, spareLife-now.Sub(sp.ready[0].ahead.made)), func() { s.expireSpares(k, s.now()) })
+	if len(young) > 0 {
+		s.expireIn(k, spareLife-oldest)
 	}
 	sp.mu.Unlock()
 	for _, u := range old {

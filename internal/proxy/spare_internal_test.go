@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"net"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // A spare that cannot be made is tried again after 1 s, 2 s, 4 s … 30 s, and
@@ -118,5 +120,84 @@ func TestBoundIsExtendedRarely(t *testing.T) {
 	b.unsure = true
 	if _, ok := b.extend(now.Add(8*time.Second), time.Second); !ok {
 		t.Error("not set again after somebody else did")
+	}
+}
+
+// A token ages while the machine sleeps, when the clock of timers stands still,
+// and is of no use when the clock on the wall has been set.
+func TestTokensAgeInSleep(t *testing.T) {
+	a := &advance{made: time.Now()}
+	if age := a.age(a.made.Add(3 * time.Second)); age != 3*time.Second {
+		t.Errorf("after 3 s: %v", age)
+	}
+	slept := a.made.Add(time.Hour)
+	// The second word of a Time is what the clock of timers shows.
+	*(*int64)(unsafe.Add(unsafe.Pointer(&slept), 8)) -= int64(time.Hour)
+	if d := slept.Sub(a.made); d != 0 {
+		t.Fatalf("the test does not know what a Time looks like: %v", d)
+	}
+	if age := a.age(slept); age < time.Hour {
+		t.Errorf("after an hour of sleep: %v", age)
+	}
+	if age := a.age(a.made.Round(0).Add(-time.Hour)); age < time.Hour {
+		t.Errorf("with the clock set back: %v", age)
+	}
+}
+
+// A token that took long to make is wiped in time, wherever it stands.
+func TestSpareThatTookLongExpiresInTime(t *testing.T) {
+	s, err := New(Config{Router: RouterFunc(nil), Peer: PeerFunc(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var k known
+	now := time.Now()
+	spare := func(age time.Duration) *upConn {
+		c, other := net.Pipe()
+		t.Cleanup(func() { other.Close() })
+		return &upConn{s: s, Conn: c, ahead: &advance{made: now.Add(-age), header: []byte("secret")}}
+	}
+	young, old := spare(spareLife-10*time.Second), spare(spareLife)
+	header := old.ahead.header
+	k.spares.ready = []*upConn{young, old}
+	s.expireSpares(&k, now)
+	if len(k.spares.ready) != 1 || k.spares.ready[0] != young || string(header) != "\x00\x00\x00\x00\x00\x00" {
+		t.Errorf("left: %d spares, %q", len(k.spares.ready), header)
+	}
+	if k.spares.timer == nil {
+		t.Error("nothing will come for the other")
+	}
+	k.spares.drop(true)
+}
+
+// deadlines is a connection that notes its deadline.
+type deadlines struct {
+	net.Conn
+	until time.Time
+}
+
+func (d *deadlines) SetDeadline(t time.Time) error     { d.until = t; return nil }
+func (d *deadlines) SetReadDeadline(t time.Time) error { d.until = t; return nil }
+
+// A connection that waits for its client's next request has no deadline that
+// could pass meanwhile, whether it waits for this client or for any.
+func TestIdleConnectionHasNoDeadline(t *testing.T) {
+	for name, pin := range map[string]bool{"pinned": true, "pooled": false} {
+		t.Run(name, func(t *testing.T) {
+			s, err := New(Config{Router: RouterFunc(nil), Peer: PeerFunc(nil)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, other := net.Pipe()
+			defer other.Close()
+			d := &deadlines{Conn: ours}
+			u := &upConn{s: s, Conn: d}
+			u.SetReadDeadline(time.Now().Add(time.Second)) // as stream does
+			(&session{s: s}).keep(u, true, pin)
+			if !d.until.IsZero() {
+				t.Errorf("it ends in %v", time.Until(d.until))
+			}
+			s.pool.close()
+		})
 	}
 }

@@ -74,10 +74,13 @@ func (w *spareWorld) tunnel() {
 
 func (w *spareWorld) ready() int { n, _ := w.s.Spare(w.up); return n }
 
-// settled waits until spares are there and none is under way.
+// settled waits until spares are there and none is under way. The upstream
+// hears of a connection later than who opened it; each has its token.
 func (w *spareWorld) settled() {
 	w.t.Helper()
-	until(w.t, "a spare", func() bool { return w.s.Making(w.up) == 0 && w.ready() > 0 })
+	until(w.t, "a spare", func() bool {
+		return w.s.Making(w.up) == 0 && w.ready() > 0 && (w.srv == nil || w.srv.Conns() >= w.auth.Made())
+	})
 }
 
 // warm makes the scheme known and spares ready.
