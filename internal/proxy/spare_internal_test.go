@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"context"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -96,6 +98,43 @@ func TestUpstreamAddressIsForgotten(t *testing.T) {
 	if _, ok := k.address(now); ok {
 		t.Error("believed after a failure")
 	}
+}
+
+// An address that has gone silent does not hold up those who would look its name
+// up again.
+func TestKnownAddressIsTriedBriefly(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const gone = "127.0.0.1:1"
+	tried := 0
+	s, err := New(Config{Router: RouterFunc(nil), Peer: PeerFunc(nil), DialTimeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dialer.ControlContext = func(ctx context.Context, _, addr string, _ syscall.RawConn) error {
+		if addr != gone {
+			return nil
+		}
+		tried++
+		if end, ok := ctx.Deadline(); !ok || time.Until(end) > 2*time.Second {
+			t.Errorf("it may take until %v", end)
+		}
+		return context.DeadlineExceeded
+	}
+	up := &Upstream{URL: "http://up", Host: "127.0.0.1", Port: uint16(l.Addr().(*net.TCPAddr).Port)}
+	s.about(up).learnAddress(gone, time.Now())
+	u, err := s.dialUpstream(t.Context(), up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Close()
+	if addr, ok := s.about(up).address(time.Now()); tried != 1 || !ok || addr != l.Addr().String() {
+		t.Errorf("tried %d times; now known: %q", tried, addr)
+	}
+	s.closeAll()
 }
 
 // A deadline is moved only when it is too near or too far.

@@ -115,6 +115,10 @@ func (s *Server) dial(ctx context.Context, d *Decision) (*upConn, error) {
 	return nil, dialError(err, nil, d.Host)
 }
 
+// knownTry is how long an address that was good a moment ago may take: if it has
+// gone, its name may lead to others.
+const knownTry = 2 * time.Second
+
 // dialUpstream opens a connection to up, over TLS where it speaks that. An
 // address that its name led to a moment ago is used again, so that not each
 // connection of a burst looks the name up.
@@ -125,11 +129,13 @@ func (s *Server) dialUpstream(ctx context.Context, up *Upstream) (*upConn, error
 	if addr, ok := k.address(time.Now()); ok && s.cfg.Dial == nil {
 		// Not DialTCP: it would bind to a local port before it connects, and so
 		// run out of ports that one destination each could share.
+		kctx, cancel := context.WithTimeout(ctx, knownTry)
 		var err error
-		if c, err = s.dialer.DialContext(ctx, "tcp", addr); err != nil {
+		if c, err = s.dialer.DialContext(kctx, "tcp", addr); err != nil {
 			c = nil
 			k.forgetAddress()
 		}
+		cancel()
 	}
 	if c == nil {
 		var err error
