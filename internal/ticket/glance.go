@@ -16,15 +16,28 @@ type glanced struct {
 // new file may get the number of the one before.
 const settled = 50 * time.Millisecond
 
+// settledCoarse is the same where file systems count in seconds, or in pairs of
+// them.
+const settledCoarse = 2*time.Second + settled
+
+// restless reports whether the file may change again without looking so.
+func (l look) restless(now time.Time) bool {
+	wait := settled
+	if l.changed%int64(time.Second) == 0 { // no fraction: maybe there never is one
+		wait = settledCoarse
+	}
+	return l.changed > now.Add(-wait).UnixNano()
+}
+
 // GlanceAt looks at files, and follows links. It returns nil when one of them
 // has changed a moment ago, or will do so by this machine's clock: then another
 // change might not show.
 func GlanceAt(paths []string) *Glance {
 	g := &Glance{make([]glanced, len(paths))}
-	quiet := time.Now().Add(-settled).UnixNano()
+	now := time.Now()
 	for i, p := range paths {
 		g.files[i] = glanced{p, lookAt(p)}
-		if g.files[i].look.changed > quiet {
+		if g.files[i].look.restless(now) {
 			return nil
 		}
 	}
