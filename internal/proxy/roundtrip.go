@@ -362,6 +362,7 @@ func (c *session) accepted(ctx context.Context, u *upConn, ex Exchange, size int
 	}
 	u.authed = true
 	if u.spare {
+		u.spare = false
 		c.s.about(u.up).spares.used()
 	}
 	c.s.about(u.up).judged(true, u.epoch, time.Now())

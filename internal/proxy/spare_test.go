@@ -383,3 +383,46 @@ func TestD6RefusedSpares(t *testing.T) {
 		t.Errorf("the upstream saw %d tokens, want 2 for all", n)
 	}
 }
+
+// A spare that was of use is a connection like any other: its end says nothing
+// about spares.
+func TestEndOfAUsedSpareIsNoLoss(t *testing.T) {
+	var drop atomic.Bool
+	srv := pt.Serve(t, func(c *pt.Conn) {
+		for {
+			h, err := c.ReadHead()
+			if err != nil {
+				return
+			}
+			if h.Method() == "CONNECT" {
+				c.Send("HTTP/1.1 200 OK\r\n\r\n")
+				io.CopyN(c, c.R, 5)
+				return
+			}
+			if h.Token() == "" && drop.CompareAndSwap(true, false) {
+				return
+			}
+			c.Send(pt.OK)
+		}
+	})
+	w := newSpareWorld(t, srv)
+	w.warm()
+	made := w.auth.Made()
+	c := pt.Dial(t, w.addr)
+	get := func() {
+		t.Helper()
+		if resp, _ := c.Get("http://a.test:443/"); resp.StatusCode != 200 {
+			t.Fatalf("got %d", resp.StatusCode)
+		}
+	}
+	get()
+	var n int
+	if fmt.Sscanf(w.last().Token(), "token-%d", &n); n == 0 || n > made {
+		t.Fatalf("token %d of %d: no spare was used", n, made)
+	}
+	drop.Store(true)
+	get()
+	if drop.Load() || w.s.Lost(w.up) != 0 {
+		t.Errorf("dropped: %v; spares lost: %d", !drop.Load(), w.s.Lost(w.up))
+	}
+}

@@ -29,7 +29,7 @@ type upConn struct {
 	authed, served bool
 	reused         bool
 	pinned         bool // belongs to one client connection for good
-	spare          bool // was one
+	spare          bool // was one, and has not been of use yet
 	since          time.Time
 	limit          bound
 	ahead          *advance // a token that waits to be sent on it
