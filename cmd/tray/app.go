@@ -310,7 +310,7 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 		old.peers.Close()
 	}
 	if a.tickets.use(ticketConfigOf(snap)) || old != nil &&
-		(old.kerberos != p.kerberos || old.spn != p.spn || !slices.Equal(old.upstreamURLs(), p.upstreamURLs())) {
+		(old.kerberos != p.kerberos || old.spn != p.spn || old.canonical != p.canonical || !slices.Equal(old.upstreamURLs(), p.upstreamURLs())) {
 		a.forget("settings changed")
 	}
 	a.changed()
