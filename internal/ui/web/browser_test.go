@@ -70,7 +70,7 @@ func newHelper() *helper {
 				object{"principal": "", "cache": "FILE:/tmp/krb5cc_old", "expires": nil, "error": "the file is damaged", "tgts": []any{}, "services": []any{}},
 			},
 			"proxy": object{"state": "listening", "listen": []any{"127.0.0.1:5372", "[::1]:5372"}, "upstream": "http://proxy.corp.example:8080", "upstream_source": "settings", "kerberos": true, "paused_until": nil,
-				"open_connections": 3, "last_auth": object{"time": in(-time.Minute), "result": "accepted", "cause": "", "spn": "HTTP/proxy.corp.example", "token_bytes": 1734}},
+				"open_connections": 3, "last_auth": object{"time": in(-time.Minute), "result": "accepted", "cause": "", "spn": "HTTP/proxy.corp.example", "token_bytes": 777}},
 			"settings": object{
 				"upstream": object{"value": []any{"http://proxy.corp.example:8080"}, "source": "file", "locked": false}, "bypass.exact": value([]any{}), "kerberos.enabled": value(true),
 				"kerberos.renew": value("auto"), "kerberos.remind_before": value("30m"), "ui.notify_valid": value(false), "ui.notify_expiring": value(true), "ui.notify_expired": value(true),
@@ -430,6 +430,7 @@ func TestStatusPage(t *testing.T) {
 	p.says("ticket-renewal", "Renewed by itself")
 	p.says("proxy-state", "ready")
 	p.says("proxy-last-auth", "accepted")
+	p.says("proxy-last-auth", "777 bytes")
 	p.hidden("problems")
 	if got := eval[float64](p, `document.getElementById("ticket-bar").value`); got < 35 || got > 45 {
 		t.Errorf("bar: got %v, want 40", got)
@@ -445,8 +446,15 @@ func TestStatusPage(t *testing.T) {
 	p.click("#notice-close")
 	p.hidden("notice")
 
+	p.set(func() { delete(p.broken, "POST renew") })
+	p.click("#renew")
+	p.says("notice", "Renewed.")
 	p.click("#test")
 	p.says("test-result", "It works")
+	p.hidden("notice") // it was about the action before
+	if got := eval[string](p, `document.getElementById("test-result").textContent`); strings.Contains(got, "502") {
+		t.Errorf("a test that went well shows an error's number: %q", got)
+	}
 	p.refuse("POST test", sorry)
 	p.click("#test")
 	p.says("notice-error", "The KDC does not answer.")
@@ -940,7 +948,12 @@ func TestWelcome(t *testing.T) {
 	p.fill("#welcome-upstream", "nonsense")
 	p.click("#welcome-test")
 	p.says("welcome-error", "this is no proxy")
-	p.set(func() { delete(p.broken, "POST settings") })
+	eval[any](p, `window.first = document.querySelector("#welcome-choices li"), 0`)
+	p.set(func() { delete(p.broken, "POST settings"); p.part("ticket")["principal"] = "bob@CORP.EXAMPLE" })
+	p.says("welcome-ticket-state", "signed in as bob@CORP.EXAMPLE")
+	if !eval[bool](p, `window.first.isConnected`) {
+		t.Error("news of the helper replaces what somebody may be about to click")
+	}
 	p.called()
 	p.click("#welcome-choices li:first-child input")
 	p.click("#welcome-test")
@@ -948,9 +961,13 @@ func TestWelcome(t *testing.T) {
 	p.says("welcome-result-text", "It works")
 	p.click("#welcome-autostart")
 	p.acted(`POST autostart {"enabled":true}`)
+	p.do(chromedp.EmulateViewport(720, 300))
+	eval[any](p, `scrollTo(0, 1e6), 0`)
+	p.until(`scrollY > 0`)
 	p.click("#welcome-done")
 	p.acted("POST welcome")
 	p.hidden("welcome")
+	p.until(`scrollY === 0`) // the ticket comes first
 	p.says("ticket-state", "You are signed in")
 	p.until(`document.activeElement.id === "tab-status"`)
 	p.do(chromedp.Reload())

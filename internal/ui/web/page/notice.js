@@ -26,9 +26,11 @@ export function close() {
   $("notice").hidden = true;
 }
 
-// attempt runs an action of a control once at a time; a failure is told.
+// attempt runs an action of a control once at a time; a failure is told. What
+// became of the action before goes, unless it can still be undone.
 export async function attempt(control, action) {
   if (control.getAttribute("aria-busy") === "true") return;
+  if (!undo) $("notice").hidden = true;
   control.setAttribute("aria-busy", "true");
   try {
     await action();

@@ -115,7 +115,7 @@ function period(expires) {
 // testOf sends a request the whole way and says what came of it.
 export async function testOf() {
   const answer = await post("v1/test");
-  if (!answer.cause) return { good: true, text: t("test.good", { time: milliseconds(answer.ms), status: answer.status }) };
+  if (!answer.cause) return { good: true, text: t("test.good", { time: milliseconds(answer.ms) }) };
   const words = await cause(answer.cause);
   return { good: false, text: [words.text || answer.text, words.hint].filter(Boolean).join(". ") };
 }

@@ -37,7 +37,7 @@ export const plural = (key, n, values = {}) =>
 
 export const number = (n) => new Intl.NumberFormat(locale).format(n);
 
-const unit = (n, name) => new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay: "short" }).format(n);
+const unit = (n, name, unitDisplay = "short") => new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay }).format(n);
 
 // duration words milliseconds to the minute.
 export function duration(ms) {
@@ -49,7 +49,7 @@ export function duration(ms) {
 }
 
 export const bytes = (n) =>
-  n < 1000 ? unit(n, "byte") : n < 1e6 ? unit(Math.round(n / 1e3), "kilobyte") : unit(Math.round(n / 1e5) / 10, "megabyte");
+  n < 1000 ? unit(n, "byte", "long") : n < 1e6 ? unit(Math.round(n / 1e3), "kilobyte") : unit(Math.round(n / 1e5) / 10, "megabyte");
 
 export const milliseconds = (n) => unit(n, "millisecond");
 

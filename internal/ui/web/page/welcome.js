@@ -1,7 +1,7 @@
 // The welcome of a first start: which proxy, whose ticket, does it work. It is
 // shown in place of the pages, and never again.
 import { get, post } from "./api.js";
-import { $, el, setText } from "./dom.js";
+import { $, el, remembered, setText } from "./dom.js";
 import { found, notes, where } from "./found.js";
 import { onStatus, refresh, status } from "./live.js";
 import { attempt, explain, onClick } from "./notice.js";
@@ -47,15 +47,21 @@ function drawOther() {
   $("welcome-other").hidden = setting().locked || ($("welcome-choices").children.length > 0 && chosen() !== "");
 }
 
+// listChoices leaves them alone while they stay as they are: somebody may be
+// about to click one.
+const listChoices = remembered((all, other) => {
+  const items = all.map(([value, about]) => choice(value, value, about));
+  if (items.length > 0) items.push(choice("", other, ""));
+  $("welcome-choices").replaceChildren(...items);
+});
+
 function drawChoices() {
   const all = offers(), before = chosen(), now = (setting().value ?? []).join(", ");
   $("welcome-locked").hidden = !setting().locked;
   setText($("welcome-locked"), setting().locked ? `${now} – ${origin(setting())}` : "");
   $("welcome-choices").hidden = Boolean(setting().locked);
-  const items = all.map(([value, about]) => choice(value, value, about));
-  if (items.length > 0) items.push(choice("", t("welcome.other"), ""));
   if (document.activeElement?.name !== "welcome-proxy") {
-    $("welcome-choices").replaceChildren(...items);
+    listChoices(all, t("welcome.other"));
     const radios = [...document.querySelectorAll("#welcome-choices input")];
     const pick = (touched && radios.find((r) => r.value === before)) || radios.find((r) => r.value && (r.value === now || !now && r.value === last.suggestion)) || radios[0];
     if (pick) pick.checked = true;
@@ -124,7 +130,8 @@ async function end() {
   $("welcome").hidden = true;
   $("tabs").hidden = false;
   done();
-  $("tab-status").focus();
+  scrollTo(0, 0);
+  $("tab-status").focus({ preventScroll: true });
 }
 
 async function look() {
