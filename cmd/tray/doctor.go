@@ -196,6 +196,7 @@ type examination struct {
 	file string
 
 	running   bool // there is a helper, and it listens on listen
+	beside    bool // values of the command line are examined, and a helper is left alone
 	helperErr error
 	listen    []string // where programs find the helper, or would
 	through   string   // where test requests are sent
@@ -251,7 +252,7 @@ func (c *cli) examine(ctx context.Context, given map[string]any) (*examination, 
 	if err := flagProblem(snap); err != nil {
 		return nil, err
 	}
-	x := &examination{snap: snap, file: store.Path(), listen: snap.Listen, problems: snap.Problems,
+	x := &examination{snap: snap, file: store.Path(), beside: len(given) > 0, listen: snap.Listen, problems: snap.Problems,
 		source: upstreamSource(snap), sourceName: snap.Origins["upstream"].Name}
 	described := snap.Describe()
 	var helper *report
@@ -554,7 +555,7 @@ func (x *examination) checkUpstream(ctx context.Context) doctor.Finding {
 	}
 	up := all[0]
 	from := "from " + x.source
-	if x.sourceName != "" {
+	if x.sourceName != "" && !strings.HasPrefix(x.source, x.sourceName) {
 		from += ", " + x.sourceName
 	}
 	seen := fmt.Sprintf("%s (%s).", up.URL, from)

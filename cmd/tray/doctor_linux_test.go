@@ -79,6 +79,14 @@ func TestWorldDoctor(t *testing.T) {
 		return strings.Contains(e.URL, "kerbpass-test.invalid") && e.User == user && e.Status == "502"
 	})
 
+	t.Run("other values while the helper runs", func(t *testing.T) {
+		r := h.doctor(0, nil, append(w.upstream("localhost"), "--listen", h.addr)...)
+		if f, _ := r.Find("listener"); f.State != doctor.OK || !strings.Contains(f.Seen, h.addr+" is left alone") {
+			t.Errorf("listener: %+v", f)
+		}
+		dead := fmt.Sprintf("http://127.0.0.1:%d", testenv.FreePort(t))
+		leads(t, h.doctor(5, nil, "--listen", h.addr, "--upstream", dead), "tcp", "upstream_unreachable", dead)
+	})
 	t.Run("a terminal with another cache", func(t *testing.T) {
 		other := *h
 		other.env = append(append([]string{}, h.env...), "KRB5CCNAME="+fileCache(t), "HTTPS_PROXY=http://"+h.addr)

@@ -114,6 +114,9 @@ func (x *examination) checkListener(ctx context.Context) doctor.Finding {
 			continue
 		case kerbpass && cause == proxy.CauseNotYourUser:
 			return broken(cause, "Start Kerbpass for your own user at another address, with --listen or in the settings.", "%s belongs to the Kerbpass of another user of this computer.", addr)
+		case kerbpass && x.beside:
+			answered = append(answered, addr)
+			continue
 		case kerbpass:
 			return broken(proxy.CauseInternal, "End that one (kerbpass quit in the session that started it), then start it again.", "A Kerbpass that cannot be talked to listens on %s%s.", addr, portOwner(addr))
 		}
@@ -124,6 +127,8 @@ func (x *examination) checkListener(ctx context.Context) doctor.Finding {
 	case len(taken) > 0:
 		return broken(proxy.CauseInternal, "End that program, or give Kerbpass another address with --listen or in the settings.",
 			"Kerbpass is not running, and its address is taken by another program: %s.", list(taken))
+	case x.beside && len(answered) > 0:
+		return good("The Kerbpass that listens on %s is left alone; the values given here are examined beside it.", list(answered))
 	case !x.running:
 		return noted("", "Start it: kerbpass, or kerbpass run.", "Kerbpass is not running, so no program finds it on %s. The rest is examined without it.", list(free))
 	case len(answered) == 0:

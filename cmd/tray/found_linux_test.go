@@ -209,6 +209,9 @@ func TestSystemUpstreamKDE(t *testing.T) {
 	}
 	h.until(b.String() + " system settings (KDE)")
 	h.by("b")
+	if out, _ := h.kerbpass("doctor", "--json"); !strings.Contains(out, b.String()+" (from system settings (KDE)).") {
+		t.Errorf("doctor words the source of the upstream otherwise:\n%s", out)
+	}
 }
 
 // A command without a helper, and one that starts, know the upstream at once.
