@@ -158,25 +158,37 @@ func (a *app) run(ctx context.Context) error {
 	}
 	p := a.now.Load()
 	a.log.Info("listening", "addr", a.addrs(), "upstream", p.upstreamURLs(), "kerberos", p.kerberos)
-	return runAll(ctx, append(services, a.giveBack)...)
+	services = append(services, func(ctx context.Context) error { return a.giveBack(ctx, a.proxy.Open, unmapProgram) })
+	return runAll(ctx, services...)
 }
 
-// afterStart is when nothing of the start is under way any more.
-const afterStart = 400 * time.Millisecond
+const (
+	afterStart = 400 * time.Millisecond // nothing of the start is under way any more
+	restEvery  = 3 * time.Minute        // looked whether the program rests
+)
 
-// giveBack returns the memory that only the start needed. The heap stays as it
-// is: collecting it would map more of the program again than it frees.
-func (a *app) giveBack(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-time.After(afterStart):
+// giveBack returns the memory that only the start needed, and later what only
+// the window or another rare action did, while no connection is open. The heap
+// stays as it is: collecting it would map more of the program again than it
+// frees.
+func (a *app) giveBack(ctx context.Context, open func() int, unmap func() error) error {
+	for wait := afterStart; ; wait = restEvery {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		if open() > 0 {
+			continue
+		}
+		if err := unmap(); err != nil {
+			if !errors.Is(err, errors.ErrUnsupported) {
+				a.log.Debug("pages not given back", "err", err)
+			}
+			<-ctx.Done()
+			return nil
+		}
 	}
-	if err := unmapProgram(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		a.log.Debug("pages of the start not given back", "err", err)
-	}
-	<-ctx.Done()
-	return nil
 }
 
 // watchNetwork starts afresh when the machine wakes up or the network changes:
