@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +59,19 @@ func (t *Tray) run(ctx context.Context) error {
 	if !shown.CompareAndSwap(false, true) {
 		return errAgain
 	}
+	log.SetFlags(0)
+	log.SetOutput(libraryLog{t.cfg.Log})
 	return t.show(ctx, h, first)
+}
+
+// libraryLog takes what the library says to standard error into our log. Most
+// of it is no news: it complains of a desktop that has no place for icons.
+type libraryLog struct{ log *slog.Logger }
+
+// Write implements [io.Writer].
+func (l libraryLog) Write(line []byte) (int, error) {
+	l.log.Debug("from the library of the tray", "text", strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 // show draws first and what comes after it until ctx ends or the desktop does.
