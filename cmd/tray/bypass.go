@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,8 @@ func (c *cli) cmdBypass(ctx context.Context) *cobra.Command {
 					return failf(exitFailed, "", "Standard input: %v.", err)
 				}
 				text = string(b)
+			} else if st, err := os.Stat(text); err == nil && st.Mode().IsRegular() {
+				return failf(exitUsage, fmt.Sprintf("For what is in it: kerbpass bypass import - < %s. For a host of that name: kerbpass bypass add %[1]s", text), "%s is a file, but import takes the list itself.", text)
 			}
 			// What is good is kept, what is not is named: a long list is not
 			// lost for one line.

@@ -160,6 +160,14 @@ func TestBypassEditsKeepTheFile(t *testing.T) {
 	if out, errs, code := u.run("bypass", "import", "a.example,*.b.example\nc.example"); code != 1 || !strings.Contains(out, "2 added") || !strings.Contains(errs, "*.b.example") {
 		t.Errorf("import: %d %q %q", code, out, errs)
 	}
+	file := filepath.Join(t.TempDir(), "hosts.txt")
+	if err := os.WriteFile(file, []byte("c.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(filepath.Dir(file))
+	if _, errs, code := u.run("bypass", "import", "hosts.txt"); code != 2 || !strings.Contains(errs, "import - < hosts.txt") {
+		t.Errorf("import of a file's name: %d %q", code, errs)
+	}
 	if _, errs, code := u.run("bypass", "remove", "GIT.corp.example"); code != 0 {
 		t.Errorf("remove: %s", errs)
 	}
