@@ -360,7 +360,7 @@ func (d *desktop) copyProxy() error {
 	text := "http://" + d.app.addrs()[0]
 	if err := copyText(text); err != nil {
 		d.app.log.Debug("no clipboard", "err", err)
-		d.tell(text, "")
+		d.tell(d.printer().NotCopied(text))
 	}
 	return nil
 }

@@ -36,6 +36,8 @@ var english = wording{
 	"menu.pause.1h":         {"For 1 hour"},
 	"menu.resume":           {"Resume now"},
 	"menu.copy_proxy":       {"Copy proxy settings"},
+	"copy.failed":           {"Proxy for your programs: %[1]s"},
+	"copy.failed.hint":      {"It could not be copied on this desktop: copy it from here."},
 	"menu.recent":           {"Recent problems"},
 	"menu.settings":         {"Settings…"},
 	"menu.autostart":        {"Start at login"},

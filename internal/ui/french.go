@@ -35,6 +35,8 @@ var french = wording{
 	"menu.pause.1h":         {"Pendant 1 heure"},
 	"menu.resume":           {"Reprendre maintenant"},
 	"menu.copy_proxy":       {"Copier les réglages du proxy"},
+	"copy.failed":           {"Proxy pour vos programmes : %[1]s"},
+	"copy.failed.hint":      {"La copie est impossible sur ce bureau : recopiez l’adresse d’ici."},
 	"menu.recent":           {"Problèmes récents"},
 	"menu.settings":         {"Réglages…"},
 	"menu.autostart":        {"Lancer à l’ouverture de session"},

@@ -35,6 +35,8 @@ var german = wording{
 	"menu.pause.1h":         {"1 Stunde lang"},
 	"menu.resume":           {"Jetzt fortsetzen"},
 	"menu.copy_proxy":       {"Proxy-Einstellungen kopieren"},
+	"copy.failed":           {"Proxy für Ihre Programme: %[1]s"},
+	"copy.failed.hint":      {"Kopieren ging auf diesem Desktop nicht: Übernehmen Sie die Adresse von hier."},
 	"menu.recent":           {"Letzte Probleme"},
 	"menu.settings":         {"Einstellungen …"},
 	"menu.autostart":        {"Beim Anmelden starten"},

@@ -110,3 +110,12 @@ func TestDaylightSaving(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestNotCopied(t *testing.T) {
+	for lang, want := range map[string]string{"en": "could not be copied", "de": "Kopieren ging", "fr": "copie est impossible"} {
+		title, body := ui.NewPrinter(lang, nil).NotCopied("http://127.0.0.1:5372")
+		if !strings.HasSuffix(title, ": http://127.0.0.1:5372") || !strings.Contains(body, want) {
+			t.Errorf("%s: got %q, %q", lang, title, body)
+		}
+	}
+}

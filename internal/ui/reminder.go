@@ -46,3 +46,9 @@ func (v view) signInHelp() (help string, actions []Action) {
 func (v view) actions(first ...Action) []Action {
 	return append(first, Action{CommandLater, v.p.text("remind.later")})
 }
+
+// NotCopied words that the proxy's address could not be put on the clipboard,
+// and gives it.
+func (p *Printer) NotCopied(address string) (title, body string) {
+	return p.text("copy.failed", address), p.text("copy.failed.hint")
+}
