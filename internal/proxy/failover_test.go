@@ -43,7 +43,10 @@ func heldAddr(t *testing.T) (addr string, release func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.LocalAddr().String(), func() { c.Close() }
+	return c.LocalAddr().String(), func() {
+		c.(*net.TCPConn).SetLinger(0) // no TIME_WAIT
+		c.Close()
+	}
 }
 
 const connectA = "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n"
@@ -132,10 +135,12 @@ func TestFailoverComesBackAtOnceAfterForget(t *testing.T) {
 	}
 	connect()
 	release()
-	l, err := net.Listen("tcp", firstAddr)
-	if err != nil {
-		t.Fatalf("the port was taken meanwhile: %v", err)
-	}
+	var l net.Listener
+	until(t, "the port to be free", func() (free bool) {
+		var err error
+		l, err = net.Listen("tcp", firstAddr)
+		return err == nil
+	})
 	defer l.Close()
 	accepted := make(chan struct{}, 10)
 	go func() {
