@@ -17,9 +17,13 @@ func (f *flow) wait(fill func(fd uintptr) bool) error { return f.from.Read(fill)
 // read takes a buffer and reads; false means that nothing is there, and that
 // the buffer has gone back.
 func (f *flow) read(fd uintptr) (done bool) {
-	f.buf = largeBufs.Get().(*[]byte)
+	pool := &bufs
+	if f.bulk {
+		pool = &largeBufs
+	}
+	f.buf = pool.Get().(*[]byte)
 	for {
-		n, err := syscall.Read(int(fd), (*f.buf)[:f.atMost(largeBuf)])
+		n, err := syscall.Read(int(fd), (*f.buf)[:f.atMost(len(*f.buf))])
 		switch {
 		case err == syscall.EINTR:
 			continue

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// fill is called when src may have something. It takes a pipe, or a buffer
-// where there is none to be had, and moves what is there into it; false means
-// that nothing is there, and that what was taken has gone back.
+// fill is called when src may have something. It takes a pipe, or a buffer for
+// a few bytes or where there is no pipe to be had, and moves what is there into
+// it; false means that nothing is there, and that what was taken has gone back.
 func (f *flow) fill(fd uintptr) (done bool) {
-	if f.p == nil && f.to != nil {
+	if f.p == nil && f.to != nil && f.bulk {
 		f.p = pipes.take()
 	}
 	if f.p == nil {

@@ -102,16 +102,16 @@ func move(dst, src net.Conn) (n int64, readErr, writeErr error) {
 	return moveAny(dst, src)
 }
 
-// moveTCP moves limit bytes, or with limit < 0 all until src ends: inside the
-// kernel where the system can, otherwise through a buffer that is taken when
-// something has come. It holds nothing while nothing comes. A readErr is src's,
+// moveTCP moves limit bytes, or with limit < 0 all until src ends. A few bytes
+// go through a small buffer, more inside the kernel where the system can, and
+// through a large buffer otherwise. It holds nothing while nothing comes. A readErr is src's,
 // nil when it ended early; a writeErr is dst's.
 func moveTCP(dst net.Conn, src *net.TCPConn, limit int64) (n int64, readErr, writeErr error) {
 	from, err := src.SyscallConn()
 	if err != nil {
 		return 0, err, nil
 	}
-	f := flow{from: from, src: src, limit: limit}
+	f := flow{from: from, src: src, limit: limit, bulk: limit > firstBuf}
 	if d, ok := dst.(*net.TCPConn); ok {
 		if f.to, err = d.SyscallConn(); err != nil {
 			return 0, nil, err
@@ -125,8 +125,9 @@ type flow struct {
 	from, to syscall.RawConn // to is nil where dst is no TCP connection
 	src      *net.TCPConn
 	limit    int64   // bytes still to move; < 0: until the end
+	bulk     bool    // there is more to come than a small buffer takes
 	p        *pipe   // holds n bytes; nil while nothing has come
-	buf      *[]byte // the same, where there is no pipe
+	buf      *[]byte // the same, where there is no pipe, or for a few bytes
 	n        int
 	err      error
 }
@@ -146,6 +147,7 @@ func (f *flow) run(dst net.Conn) (total int64, readErr, writeErr error) {
 			return total, f.err, nil
 		}
 		n := f.n
+		f.bulk = n >= firstBuf
 		if f.p != nil {
 			if writeErr = f.to.Write(drain); writeErr == nil {
 				writeErr = f.err
@@ -186,7 +188,11 @@ func (f *flow) giveBack() {
 		f.p = nil
 	}
 	if f.buf != nil {
-		largeBufs.Put(f.buf)
+		if len(*f.buf) == firstBuf {
+			bufs.Put(f.buf)
+		} else {
+			largeBufs.Put(f.buf)
+		}
 		f.buf = nil
 	}
 	f.n = 0

@@ -90,6 +90,26 @@ func BenchmarkMove(b *testing.B) {
 // hidden is a connection that nothing can be spliced to.
 type hidden struct{ net.Conn }
 
+// BenchmarkMoveWord moves one word at a time, as a conversation does.
+func BenchmarkMoveWord(b *testing.B) {
+	for _, size := range []int{16, 1024, 3 << 10, 16 << 10} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			sender, src := tcpPair(b)
+			dst, receiver := tcpPair(b)
+			done := make(chan struct{})
+			go func() { defer close(done); move(dst, src) }()
+			word, got := make([]byte, size), make([]byte, size)
+			b.ReportAllocs()
+			for b.Loop() {
+				sender.Write(word)
+				io.ReadFull(receiver, got)
+			}
+			sender.Close()
+			<-done
+		})
+	}
+}
+
 // BenchmarkCopyBuffer shows what a larger buffer saves where nothing is
 // spliced.
 func BenchmarkCopyBuffer(b *testing.B) {
