@@ -220,8 +220,9 @@ func (c *session) spare(ctx context.Context, d *Decision, k *known, fresh bool) 
 	if fresh || !c.req.idempotent() || c.req.body != noBody {
 		return nil
 	}
-	u := c.s.ask(k, c.s.now())
-	c.s.refill(ctx, d.Upstream, k)
+	epoch, now := c.s.cfg.Auth.Epoch(), c.s.now()
+	u := c.s.ask(k, epoch, now)
+	c.s.refill(ctx, d.Upstream, k, epoch, now)
 	if u != nil {
 		u.reused, u.spare = true, true
 	}

@@ -54,10 +54,10 @@ const (
 )
 
 // ask takes note that a connection is needed, and takes a spare that fits if
-// there is one.
-func (s *Server) ask(k *known, now time.Time) *upConn {
+// there is one. epoch is the Authenticator's present one.
+func (s *Server) ask(k *known, epoch uint64, now time.Time) *upConn {
 	sp := &k.spares
-	gen, epoch := s.pool.gen.Load(), s.cfg.Auth.Epoch()
+	gen := s.pool.gen.Load()
 	for first := true; ; first = false {
 		sp.mu.Lock()
 		if first {
@@ -114,9 +114,8 @@ func (sp *spares) missing(most int, now time.Time) int {
 
 // refill makes the spares that are missing at up. ctx ends with Serve. It is
 // called on behalf of a request, which does not wait.
-func (s *Server) refill(ctx context.Context, up *Upstream, k *known) {
-	now := s.now()
-	if !k.accepts.Load() || !k.mayOffer(s.cfg.Auth.Epoch(), now) {
+func (s *Server) refill(ctx context.Context, up *Upstream, k *known, epoch uint64, now time.Time) {
+	if !k.accepts.Load() || !k.mayOffer(epoch, now) {
 		return
 	}
 	for range k.spares.missing(s.cfg.Spares, now) {
