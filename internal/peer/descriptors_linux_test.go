@@ -57,7 +57,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	for _, fd := range held {
 		unix.Close(fd)
 	}
-	if id, err := c.Identify(local, remote); err != nil || id.PID != os.Getpid() {
+	if id, err := identify(c, local, remote); err != nil || id.PID != os.Getpid() {
 		t.Errorf("afterwards: got %+v, %v, want this process", id, err)
 	}
 }
