@@ -43,8 +43,13 @@ func heldAddr(t *testing.T) (addr string, release func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return c.LocalAddr().String(), func() {
-		c.(*net.TCPConn).SetLinger(0) // no TIME_WAIT
+		far.(*net.TCPConn).SetLinger(0) // no TIME_WAIT at either end
+		far.Close()
 		c.Close()
 	}
 }
