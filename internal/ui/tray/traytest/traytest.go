@@ -167,15 +167,25 @@ type Item struct {
 	name string
 }
 
-// Item waits for a program to put its icon on the panel.
+// Item waits for a program to put its icon on the panel. One that has gone
+// since counts as none: a slow program may have put its icon there twice.
 func (d *Desktop) Item() *Item {
 	d.t.Helper()
-	select {
-	case name := <-d.items:
-		return &Item{d, name}
-	case <-time.After(patience):
-		d.t.Fatal("no icon came")
-		return nil
+	late := time.After(patience)
+	for {
+		select {
+		case name := <-d.items:
+			var here bool
+			if err := d.conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, name).Store(&here); err != nil {
+				d.t.Fatal(err)
+			}
+			if here {
+				return &Item{d, name}
+			}
+		case <-late:
+			d.t.Fatal("no icon came")
+			return nil
+		}
 	}
 }
 
