@@ -22,17 +22,9 @@ func several(addrs ...string) proxy.RouterFunc {
 	}
 }
 
-// deadAddr refuses connections, and belongs to nobody else meanwhile.
+// deadAddr refuses connections, and belongs to nobody else meanwhile: it is the
+// near end of a connection.
 func deadAddr(t *testing.T) string {
-	t.Helper()
-	addr, release := heldAddr(t)
-	t.Cleanup(release)
-	return addr
-}
-
-// heldAddr refuses connections until it is released: it is the near end of a
-// connection.
-func heldAddr(t *testing.T) (addr string, release func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -43,15 +35,8 @@ func heldAddr(t *testing.T) (addr string, release func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	far, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c.LocalAddr().String(), func() {
-		far.(*net.TCPConn).SetLinger(0) // no TIME_WAIT at either end
-		far.Close()
-		c.Close()
-	}
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String()
 }
 
 const connectA = "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n"
@@ -130,7 +115,12 @@ func TestFailoverOnConnectGatewayErrors(t *testing.T) {
 func TestFailoverComesBackAtOnceAfterForget(t *testing.T) {
 	pt.Leaks(t)
 	second := pt.Negotiating(t, pt.Any())
-	firstAddr, release := heldAddr(t)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	firstAddr := free.Addr().String()
+	free.Close()
 	s, addr := pt.Start(t, proxy.Config{Router: several(firstAddr, second.Addr), Auth: &pt.Auth{}})
 	connect := func() {
 		t.Helper()
@@ -139,13 +129,10 @@ func TestFailoverComesBackAtOnceAfterForget(t *testing.T) {
 		}
 	}
 	connect()
-	release()
-	var l net.Listener
-	until(t, "the port to be free", func() (free bool) {
-		var err error
-		l, err = net.Listen("tcp", firstAddr)
-		return err == nil
-	})
+	l, err := net.Listen("tcp", firstAddr)
+	if err != nil {
+		t.Fatalf("the port was taken meanwhile: %v", err)
+	}
 	defer l.Close()
 	accepted := make(chan struct{}, 10)
 	go func() {
