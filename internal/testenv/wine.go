@@ -79,21 +79,23 @@ func (w *WinePrefix) goTool(t testing.TB, pkg string, args ...string) string {
 }
 
 // GoTestInWine builds pkg's tests for Windows and runs those that match run
-// under Wine, with env added. It fails t with their output when one fails and
-// when none ran. The working directory is the caller's, not pkg's.
-func GoTestInWine(t testing.TB, pkg string, env []string, run string) {
+// under Wine, with env and flags of test programs added, and returns their
+// output. It fails t with it when one fails and when none ran. The working
+// directory is the caller's, not pkg's.
+func GoTestInWine(t testing.TB, pkg string, env []string, run string, flags ...string) string {
 	t.Helper()
 	w := Wine(t)
 	exe := w.GoTestBuild(t, pkg)
 	const limit = 2 * time.Minute
 	ctx, cancel := context.WithTimeout(context.Background(), limit+30*time.Second)
 	defer cancel()
-	cmd := w.Command(ctx, exe, "-test.v", "-test.run="+run, "-test.timeout="+limit.String())
+	cmd := w.Command(ctx, exe, append(flags, "-test.v", "-test.run="+run, "-test.timeout="+limit.String())...)
 	cmd.Env = append(cmd.Env, env...)
 	out, err := output(cmd, t.TempDir())
 	if err := verdict(out, err); err != nil {
 		t.Fatalf("%s under Wine: %v\n%s", pkg, err, out)
 	}
+	return out
 }
 
 // verdict judges a run of a test program by what it printed, and by its exit
