@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,24 +13,24 @@ import (
 func TestGivesBackMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		open, given := 0, 0
+		var open, given atomic.Int64
 		done := make(chan error, 1)
 		go func() {
-			done <- (&app{}).giveBack(ctx, func() int { return open }, func() error { given++; return nil })
+			done <- (&app{}).giveBack(ctx, func() int { return int(open.Load()) }, func() error { given.Add(1); return nil })
 		}()
-		after := func(d time.Duration, want int, when string) {
+		after := func(d time.Duration, want int64, when string) {
 			t.Helper()
 			time.Sleep(d)
 			synctest.Wait()
-			if given != want {
-				t.Errorf("%s: given back %d times, want %d", when, given, want)
+			if got := given.Load(); got != want {
+				t.Errorf("%s: given back %d times, want %d", when, got, want)
 			}
 		}
 		after(afterStart, 1, "after the start")
 		after(restEvery, 2, "at rest")
-		open = 1
+		open.Store(1)
 		after(10*restEvery, 2, "with an open connection")
-		open = 0
+		open.Store(0)
 		after(restEvery, 3, "at rest again")
 		stop()
 		if err := <-done; err != nil {
