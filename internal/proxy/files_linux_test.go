@@ -14,8 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -268,12 +266,6 @@ func echoes(t *testing.T) (addr string) {
 		}
 	}()
 	return l.Addr().String()
-}
-
-// raceDetector reports whether this program was built with it.
-func raceDetector() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // An idle tunnel costs two files and a few kilobytes, also when it has carried

@@ -42,6 +42,7 @@ func TestKeepAliveForWhatLives(t *testing.T) {
 	if on(c[0]) != 0 || s.keeper == nil {
 		t.Fatal("keep-alive is on from the start, or nobody will come to switch it on")
 	}
+	s.keeper.Stop() // its turn comes by hand
 	s.untrack(c[1])
 	if s.young != 1 {
 		t.Errorf("%d young connections, want 1", s.young)

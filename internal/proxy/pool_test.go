@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -235,6 +237,12 @@ func TestDeadlinesDoNotLinger(t *testing.T) {
 	check("tunnel", <-conns, 2)
 }
 
+// raceDetector reports whether this program was built with it.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
 // A plain request on a kept-alive connection allocates nothing in the proxy:
 // head read, decided, sent on a pooled connection, answer passed on, observed.
 // Client and upstream here allocate nothing either.
@@ -246,7 +254,11 @@ func TestRequestAllocatesNothing(t *testing.T) {
 			for range 10 {
 				k.get(t)
 			}
-			if n := testing.AllocsPerRun(500, func() { k.get(t) }); n != 0 {
+			most := 0.0
+			if raceDetector() {
+				most = 2 // it makes pools forget
+			}
+			if n := testing.AllocsPerRun(500, func() { k.get(t) }); n > most {
 				t.Errorf("%v allocations per request, want none", n)
 			}
 		})
