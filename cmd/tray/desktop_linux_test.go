@@ -3,7 +3,6 @@
 package main_test
 
 import (
-	"bufio"
 	"net/http"
 	"os"
 	"os/exec"
@@ -195,7 +194,7 @@ func (h *helper) waitLog(text string) {
 func TestNoTrayOnThisDesktop(t *testing.T) {
 	w := newWorld(t, proxytest.SquidConfig{})
 	h := start(t, setup{world: w, cache: fileCache(t), bare: true,
-		env: []string{"DBUS_SESSION_BUS_ADDRESS=" + traytest.Bus(t), "XDG_CURRENT_DESKTOP=ubuntu:GNOME", "DISPLAY=" + screen(t)}})
+		env: []string{"DBUS_SESSION_BUS_ADDRESS=" + traytest.Bus(t), "XDG_CURRENT_DESKTOP=ubuntu:GNOME", "DISPLAY=" + testenv.Screen(t)}})
 	h.waitLog("AppIndicator and KStatusNotifierItem Support")
 	h.pageByLink()
 	if n := h.children(); n != 0 {
@@ -212,7 +211,7 @@ func TestFirstStart(t *testing.T) {
 	w := newWorld(t, proxytest.SquidConfig{})
 	cache := fileCache(t)
 	desktop := traytest.Start(t)
-	h := start(t, setup{world: w, cache: cache, bare: true, env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "DISPLAY=" + screen(t)}})
+	h := start(t, setup{world: w, cache: cache, bare: true, env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "DISPLAY=" + testenv.Screen(t)}})
 	desktop.Item().Wait("Settings…", shown)
 	h.waitLog("window shown")
 	if n := h.children(); n != 1 {
@@ -263,32 +262,6 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
-// screen starts an X server and returns its DISPLAY.
-func screen(t *testing.T) string {
-	t.Helper()
-	read, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer read.Close()
-	cmd := exec.Command(testenv.Tool(t, "Xvfb"), "-displayfd", "3", "-screen", "0", "1000x700x24", "-nolisten", "tcp")
-	cmd.ExtraFiles = []*os.File{write}
-	err = cmd.Start()
-	write.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	number, err := bufio.NewReader(read).ReadString('\n')
-	if err != nil {
-		t.Fatalf("Xvfb: %v", err)
-	}
-	return ":" + strings.TrimSpace(number)
-}
-
 // children counts the helper's window processes.
 func (h *helper) children() (n int) {
 	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -309,7 +282,7 @@ func TestSettingsWindow(t *testing.T) {
 	w.kdc.Kinit(t, "alice", cache)
 	desktop := traytest.Start(t)
 	h := start(t, setup{world: w, cache: cache, bare: true, args: w.upstream("localhost"),
-		env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "DISPLAY=" + screen(t), "http_proxy=http://127.0.0.1:9"}})
+		env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "DISPLAY=" + testenv.Screen(t), "http_proxy=http://127.0.0.1:9"}})
 	for _, args := range [][]string{{"settings"}, {"settings"}, {}} {
 		if out, code := h.kerbpass(args...); code != 0 {
 			t.Fatalf("%q: exit code %d: %s\n%s", args, code, out, h.log)

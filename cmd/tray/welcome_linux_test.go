@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"kerbpass/internal/proxy/proxytest"
+	"kerbpass/internal/testenv"
 	"kerbpass/internal/ui/tray/traytest"
 )
 
@@ -56,7 +57,7 @@ func (p pageCaller) call(method, path string, body, answer any) {
 func TestWelcomeLeadsThroughTheProxy(t *testing.T) {
 	w := newWorld(t, squidAlone)
 	desktop := traytest.Start(t)
-	h := start(t, setup{world: w, cache: fileCache(t), bare: true, env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "DISPLAY=" + screen(t),
+	h := start(t, setup{world: w, cache: fileCache(t), bare: true, env: []string{"DBUS_SESSION_BUS_ADDRESS=" + desktop.Address, "DISPLAY=" + testenv.Screen(t),
 		"XDG_CURRENT_DESKTOP=KDE", "XDG_CONFIG_DIRS=/nonexistent", "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent", "LANG=en_GB.UTF-8"}})
 	h.waitLog("window shown")
 	page := pageCaller{t, h.pageByLink()}

@@ -3,11 +3,9 @@
 package notify_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,7 +19,7 @@ import (
 func TestOnWindows(t *testing.T) {
 	w := testenv.Wine(t)
 	exe := w.GoTestBuild(t, ".")
-	display := startDisplay(t)
+	display := testenv.Screen(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := w.Command(ctx, "explorer", fmt.Sprintf("/desktop=kerbpass-notify-%d,800x600", os.Getpid()),
@@ -44,30 +42,4 @@ func TestOnWindows(t *testing.T) {
 	if !strings.HasSuffix(lines, "\nPASS\n") || !strings.Contains(lines, "\n--- PASS: TestBalloon ") || strings.Contains(lines, "--- FAIL") {
 		t.Errorf("under Wine: %s", text)
 	}
-}
-
-// startDisplay starts an X server of the test's own and returns its name.
-func startDisplay(t *testing.T) string {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	cmd := exec.Command(testenv.Tool(t, "Xvfb"), "-displayfd", "3", "-screen", "0", "1000x700x24", "-nolisten", "tcp")
-	cmd.ExtraFiles = []*os.File{w}
-	err = cmd.Start()
-	w.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	number, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
-		t.Fatalf("Xvfb: %v", err)
-	}
-	return ":" + strings.TrimSpace(number)
 }
