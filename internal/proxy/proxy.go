@@ -9,9 +9,9 @@
 // for each upstream connection, sent to that upstream only, and seen by nobody
 // else, and none is ever kept for another connection or sent twice; one made in
 // advance belongs to the spare connection it was made for, is sent within half
-// a minute or wiped, and is made only while there is traffic; a 407 of the upstream never reaches a client, and costs at most two
-// tokens; bodies stream in bounded memory; nothing inside a tunnel is looked
-// at.
+// a minute or wiped, and is made only while there is traffic; a 407 of the
+// upstream never reaches a client, and costs at most two tokens; bodies stream
+// in bounded memory; nothing inside a tunnel is looked at.
 //
 // What it refuses: guessing at malformed requests, going direct because
 // something broke, answering any scheme but Negotiate.
