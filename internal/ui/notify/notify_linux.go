@@ -109,10 +109,29 @@ func (s *session) handle(r request) error {
 	if r.note == nil {
 		return s.withdraw(ctx, r.key)
 	}
+	err := s.showConnected(ctx, *r.note)
+	if s.lost(err) {
+		err = s.showConnected(ctx, *r.note)
+	}
+	return err
+}
+
+func (s *session) showConnected(ctx context.Context, note Note) error {
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	}
-	return s.show(ctx, *r.note)
+	return s.show(ctx, note)
+}
+
+// lost reports whether err says that the bus went before anybody answered, and
+// drops the connection then: its end is known here a moment late.
+func (s *session) lost(err error) bool {
+	var answer dbus.Error
+	if s.conn == nil || err == nil || errors.As(err, &answer) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	s.disconnect()
+	return true
 }
 
 // connect makes sure that there is a connection. It starts no bus.

@@ -340,6 +340,25 @@ func TestBusComesAndGoes(t *testing.T) {
 	}
 }
 
+// TestBusGoesDuringACall: whoever shows a note meets the end of the bus before
+// it is known here, and is told the same as when there was none.
+func TestBusGoesDuringACall(t *testing.T) {
+	testenv.NoLeaks(t)
+	address, kill := startBus(t, "")
+	s := startServer(t, address, 0, all...)
+	n, _, _ := start(t)
+	deaf := make(chan struct{})
+	s.setDeaf(deaf)
+	ended := make(chan error, 1)
+	go func() { ended <- n.Show(context.Background(), note("k")) }()
+	s.expect(t, "deaf")
+	kill()
+	close(deaf)
+	if err := receive(t, ended, "the end of Show"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v, want it to wrap ErrUnsupported", err)
+	}
+}
+
 // TestNoStrayBus: a dbus-launch in the path would start a bus that outlives us.
 func TestNoStrayBus(t *testing.T) {
 	dir := t.TempDir()
