@@ -22,6 +22,14 @@ import (
 // retryAfter is how long another program takes to replace a cache.
 const retryAfter = 50 * time.Millisecond
 
+// How often a look is repeated where there was a ticket a moment ago. Whoever
+// waits for a token would rather wait a second than fail because kinit was not
+// given the processor in between; a look is repeated by itself.
+const (
+	patientLook  = 4
+	patientToken = 20
+)
+
 // Backend is the system's Kerberos library on one cache or on its default.
 // Many may exist; all share the one loaded library.
 type Backend struct {
@@ -86,7 +94,7 @@ func (b *Backend) Status(ctx context.Context) (ticket.Status, error) {
 		return ticket.Status{}, err
 	}
 	var c contents
-	err := b.retrying(ctx, 0, func() (err error) {
+	err := b.retrying(ctx, 0, patientLook, func() (err error) {
 		b.gate.enter()
 		defer b.gate.leave()
 		c, err = b.look()
@@ -116,7 +124,7 @@ func (b *Backend) token(ctx context.Context, spn string) ([]byte, error) {
 		return nil, err
 	}
 	var token []byte
-	err := b.retrying(ctx, 1, func() (err error) {
+	err := b.retrying(ctx, 1, patientToken, func() (err error) {
 		token, err = b.try(spn)
 		return err
 	})

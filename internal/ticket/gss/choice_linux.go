@@ -231,10 +231,11 @@ func kindOfCache(name string) string {
 
 // retrying calls f again while it fails as it does when another program is
 // just replacing the cache: kinit -R and sssd empty it before they fill it
-// again. Where there was a ticket a moment ago, it does so more patiently.
-func (b *Backend) retrying(ctx context.Context, times int, f func() error) error {
+// again. It does so times times, and patiently times where there was a ticket
+// a moment ago.
+func (b *Backend) retrying(ctx context.Context, times, patiently int, f func() error) error {
 	if b.choice.Load() != nil || time.Since(time.Unix(0, b.good.Load())) < time.Second {
-		times = 4
+		times = patiently
 	}
 	for {
 		err := f()

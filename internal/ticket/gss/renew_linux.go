@@ -28,7 +28,7 @@ func (b *Backend) renew(ctx context.Context, services []string) (cache string, e
 		return *b.where.Load(), err
 	}
 	var c contents
-	err = b.retrying(ctx, 0, func() (err error) {
+	err = b.retrying(ctx, 0, patientLook, func() (err error) {
 		b.gate.enter()
 		defer b.gate.leave()
 		c, err = b.look()

@@ -3,6 +3,7 @@ package tickettest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -82,7 +83,14 @@ func testAboutToExpire(t *testing.T, s suite) {
 }
 
 func testExpired(t *testing.T, s suite) {
-	s.signIn(t, 2*time.Second)
+	s.changesStamp(t, "a new ticket", func() { s.w.SignIn(t, 2*time.Second) })
+	s.b.Token(t.Context(), s.w.SPN) // it may have ended by now
+	eventually(t, func() error {
+		if st, err := s.b.Status(t.Context()); err != nil || st.Left(time.Now()) > 10*time.Second {
+			return fmt.Errorf("got %+v, %v; want the short ticket", st, err)
+		}
+		return nil
+	})
 	outlive(s.status(t))
 	if s.w.Expired != nil {
 		s.tokenFails(t, s.w.Expired)
