@@ -48,7 +48,7 @@ func (c *cli) cmdSettings(ctx context.Context) *cobra.Command {
 			if link {
 				err := c.printLink(ctx)
 				if errors.Is(err, control.ErrNotRunning) {
-					return notRunning()
+					return failf(exitNotRunning, "Start it with the settings page: kerbpass", "The helper is not running.")
 				}
 				return err
 			}
