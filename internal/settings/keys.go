@@ -85,6 +85,9 @@ var table = []setting{
 	{KeyInfo: KeyInfo{Key: "kerberos.enabled", Kind: KindBool, Default: true, Flag: "--kerberos", Env: []string{"JAATO_KERBEROS_PROXY"},
 		Doc: "authenticate at the upstream proxy with the Kerberos ticket"},
 		field: func(v *Values) any { return &v.KerberosEnabled }, fromEnv: envSwitch, emptyOK: true},
+	{KeyInfo: KeyInfo{Key: "kerberos.upstreams", Kind: KindList, Default: []string{},
+		Doc: "further upstream hosts that may be sent a token when a PAC file names them; those of upstream always may"},
+		field: func(v *Values) any { return &v.KerberosUpstreams }, check: checkUpstreamHost},
 	{KeyInfo: KeyInfo{Key: "kerberos.spn", Kind: KindString, Default: "",
 		Doc: "service principal of the upstream; empty: HTTP/<upstream host>"},
 		field: func(v *Values) any { return &v.KerberosSPN }, check: checkSPN},
@@ -389,6 +392,49 @@ func checkUpstream(s string) (string, error) {
 		}
 	}
 	return u.Scheme + "://" + u.Host, nil
+}
+
+// checkUpstreamHost accepts one exact host name or address literal, with or
+// without a port, and returns it in lower case. Whatever is not plainly a name
+// is refused: the entry opens the way for tokens.
+func checkUpstreamHost(s string) (string, error) {
+	const want = "write proxy.corp.example or proxy.corp.example:8080"
+	s = strings.TrimSpace(s)
+	if strings.Contains(s, "@") { // first, so that no message below can print a password
+		return "", errors.New("the host carries a user name or password: " + want)
+	}
+	host := s
+	if at := strings.LastIndexByte(s, ':'); at >= 0 && !strings.HasSuffix(s, "]") {
+		if n, err := strconv.ParseUint(s[at+1:], 10, 16); err != nil || n == 0 || s[at+1] == '0' {
+			return "", fmt.Errorf("%s is not a host with a port: %s", shown(s), want)
+		}
+		host = s[:at]
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		inner, ok = strings.CutSuffix(inner, "]")
+		if a, err := netip.ParseAddr(inner); !ok || err != nil || !a.Is6() || a.Zone() != "" {
+			return "", fmt.Errorf("%s is not an address: write for example [fd00::1]:8080", shown(s))
+		}
+		return strings.ToLower(s), nil
+	}
+	if len(host) > 253 {
+		return "", fmt.Errorf("%s is too long for a host", shown(s))
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		bad := func(r rune) bool {
+			return !(r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z')
+		}
+		if label == "" || len(label) > 63 || strings.ContainsFunc(label, bad) {
+			return "", fmt.Errorf("%s is not an exact host name: %s", shown(s), want)
+		}
+	}
+	if last := host[strings.LastIndexByte(host, '.')+1:]; last[0] >= '0' && last[0] <= '9' {
+		// A resolver may read 010.1 or 0x7f as an address.
+		if a, err := netip.ParseAddr(host); err != nil || !a.Is4() {
+			return "", fmt.Errorf("%s is neither a host name nor an address: %s", shown(s), want)
+		}
+	}
+	return strings.ToLower(s), nil
 }
 
 func checkPAC(s string) (string, error) {

@@ -56,8 +56,9 @@ type Values struct {
 	BypassExact []string // exact host names
 
 	KerberosEnabled      bool
-	KerberosSPN          string // "" is HTTP/<upstream host>
-	KerberosCanonicalize string // off, cname
+	KerberosUpstreams    []string // "host" or "host:port", lower case, exact
+	KerberosSPN          string   // "" is HTTP/<upstream host>
+	KerberosCanonicalize string   // off, cname
 	KerberosPreemptive   bool
 	KerberosCache        string // "" is the system's default
 	KerberosRemindBefore time.Duration

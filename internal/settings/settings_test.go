@@ -62,7 +62,7 @@ func read(t *testing.T, path string) string {
 func defaults() settings.Values {
 	return settings.Values{
 		Listen: []string{"127.0.0.1:5372", "[::1]:5372"}, Upstream: []string{}, NoProxy: []string{}, BypassExact: []string{},
-		KerberosEnabled: true, KerberosCanonicalize: "off", KerberosPreemptive: true, KerberosRemindBefore: 30 * time.Minute,
+		KerberosEnabled: true, KerberosUpstreams: []string{}, KerberosCanonicalize: "off", KerberosPreemptive: true, KerberosRemindBefore: 30 * time.Minute,
 		KerberosRenew: "auto", SameUserOnly: true, AllowUsers: []string{}, ConnectPorts: []string{}, NotifyExpiring: true, NotifyExpired: true,
 	}
 }
@@ -95,6 +95,7 @@ exact = ["git.corp.example"]
 
 [kerberos]
 enabled = false
+upstreams = ["Proxy2.Corp.Example:8080", "proxy3.corp.example"]
 spn = "HTTP/other.corp.example"
 canonicalize = "cname"
 preemptive = false
@@ -122,8 +123,8 @@ func TestEverySettingFromTheFile(t *testing.T) {
 		Listen: []string{"127.0.0.1:1"}, Upstream: []string{"http://proxy.corp.example:8080", "https://b.example"}, PAC: "auto",
 		NoProxy: []string{".corp.example"}, BypassExact: []string{"git.corp.example"}, KerberosSPN: "HTTP/other.corp.example",
 		KerberosCanonicalize: "cname", KerberosCache: "FILE:/tmp/x", KerberosRemindBefore: 90 * time.Minute, KerberosRenew: "ask",
-		KerberosRemember: "alice@CORP.EXAMPLE",
-		AllowUsers:       []string{"root"}, ConnectPorts: []string{"443", "8000-8999"}, NotifyValid: true, Language: "de",
+		KerberosRemember: "alice@CORP.EXAMPLE", KerberosUpstreams: []string{"proxy2.corp.example:8080", "proxy3.corp.example"},
+		AllowUsers: []string{"root"}, ConnectPorts: []string{"443", "8000-8999"}, NotifyValid: true, Language: "de",
 	}
 	if !reflect.DeepEqual(snap.Values, want) || len(snap.Problems) != 0 {
 		t.Errorf("got %+v\nwant %+v\nproblems %v", snap.Values, want, snap.Problems)
@@ -385,6 +386,23 @@ func TestProblems(t *testing.T) {
 		{"[kerberos]\nremind_before = \"-1m\"\n", 2, 17, "kerberos.remind_before", "between 0 and", false},
 		{"[kerberos]\nrenew = \"always\"\n", 2, 9, "kerberos.renew", "auto, ask, off", false},
 		{"[kerberos]\ncanonicalize = \"on\"\n", 2, 16, "kerberos.canonicalize", "off, cname", false},
+		{"[kerberos]\nupstreams = [\"*.corp.example\"]\n", 2, 14, "kerberos.upstreams", "exact host name", false},
+		{"[kerberos]\nupstreams = [\".corp.example\"]\n", 2, 14, "kerberos.upstreams", "exact host name", false},
+		{"[kerberos]\nupstreams = [\"http://p.example\"]\n", 2, 14, "kerberos.upstreams", "a host with a port", false},
+		{"[kerberos]\nupstreams = [\"p.example/x\"]\n", 2, 14, "kerberos.upstreams", "exact host name", false},
+		{"[kerberos]\nupstreams = [\"a:pw@p.example\"]\n", 2, 14, "kerberos.upstreams", "user name", false},
+		{"[kerberos]\nupstreams = [\"p.example:\"]\n", 2, 14, "kerberos.upstreams", "a host with a port", false},
+		{"[kerberos]\nupstreams = [\"p.example:0\"]\n", 2, 14, "kerberos.upstreams", "a host with a port", false},
+		{"[kerberos]\nupstreams = [\"p.example:65536\"]\n", 2, 14, "kerberos.upstreams", "a host with a port", false},
+		{"[kerberos]\nupstreams = [\"p.example:080\"]\n", 2, 14, "kerberos.upstreams", "a host with a port", false},
+		{"[kerberos]\nupstreams = [\"10.1\"]\n", 2, 14, "kerberos.upstreams", "neither a host", false},
+		{"[kerberos]\nupstreams = [\"p x\"]\n", 2, 14, "kerberos.upstreams", "exact host name", false},
+		{"[kerberos]\nupstreams = [\"p.example.\"]\n", 2, 14, "kerberos.upstreams", "exact host name", false},
+		{"[kerberos]\nupstreams = [\"\"]\n", 2, 14, "kerberos.upstreams", "exact host name", false},
+		{"[kerberos]\nupstreams = [\"fd00::1\"]\n", 2, 14, "kerberos.upstreams", "exact host name", false},
+		{"[kerberos]\nupstreams = [\"[fd00::1%eth0]\"]\n", 2, 14, "kerberos.upstreams", "not an address", false},
+		{"[kerberos]\nupstreams = [\"[1.2.3.4]\"]\n", 2, 14, "kerberos.upstreams", "not an address", false},
+		{"[kerberos]\nupstreams = [\"b\u00fccher.example\"]\n", 2, 14, "kerberos.upstreams", "exact host name", false},
 		{"[kerberos]\nspn = \"HTTP@x\"\n", 2, 7, "kerberos.spn", "HTTP/proxy", false},
 		{"[kerberos]\ncache = \"bad\"\n", 2, 9, "kerberos.cache", "no such cache", false},
 		{"[ui]\nlanguage = \"d e\"\n", 2, 12, "ui.language", "not a language", false},
