@@ -23,6 +23,7 @@ require (
 	golang.org/x/sys v0.49.0 // peer, sysproxy: socket diagnosis, TCP tables and peer credentials; inotify, the registry
 	golang.org/x/term v0.47.0 // cmd/tray: a password typed without being shown
 	golang.org/x/text v0.43.0 // ui: message catalogues in three languages
+	howett.net/plist v1.0.1 // policy: managed preferences of macOS
 )
 
 require (

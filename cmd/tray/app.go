@@ -22,6 +22,7 @@ import (
 	"kerbpass/internal/control"
 	"kerbpass/internal/netwatch"
 	"kerbpass/internal/peer"
+	organisation "kerbpass/internal/policy"
 	"kerbpass/internal/proxy"
 	"kerbpass/internal/route"
 	"kerbpass/internal/settings"
@@ -34,8 +35,9 @@ type appConfig struct {
 	log     *slog.Logger
 	control net.Listener // nil: no control channel; closed by run
 
-	keyring passwords      // nil: no password is remembered
-	system  *systemProxies // nil: not asked
+	keyring passwords            // nil: no password is remembered
+	system  *systemProxies       // nil: not asked
+	policy  *organisation.Source // nil: none
 
 	// For the demo and tests: how to dial, whom to trust.
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -147,6 +149,7 @@ func (a *app) run(ctx context.Context) error {
 		a.tickets.run,
 		a.state.clients.run,
 		a.watchNetwork,
+		a.watchPolicy,
 	}
 	services = append(services, a.services...)
 	if a.cfg.control != nil {
@@ -278,6 +281,9 @@ func portOwner(addr string) string {
 func (a *app) adopt(snap *settings.Snapshot) error {
 	a.adopting.Lock()
 	defer a.adopting.Unlock()
+	if mayPause(snap) != nil { // the organisation has locked the switch meanwhile
+		a.stopPause()
+	}
 	kerberos := snap.KerberosEnabled && a.pauseEnd(time.Now()).IsZero()
 	exact, bad := route.ParseExact(snap.BypassExact)
 	for _, e := range bad {

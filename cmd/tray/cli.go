@@ -17,6 +17,7 @@ import (
 
 	"kerbpass/internal/control"
 	"kerbpass/internal/peer"
+	organisation "kerbpass/internal/policy"
 	"kerbpass/internal/route"
 	"kerbpass/internal/settings"
 )
@@ -53,10 +54,11 @@ type cli struct {
 
 	config, logLevel, logFormat string
 	json                        bool
-	logs                        logSinks       // none until logger is called
-	logFile                     *logFile       // nil: the log goes to standard error alone
-	pageFile                    string         // keeps an open settings page over a restart; "": none is kept
-	system                      *systemProxies // of the last store
+	logs                        logSinks             // none until logger is called
+	logFile                     *logFile             // nil: the log goes to standard error alone
+	pageFile                    string               // keeps an open settings page over a restart; "": none is kept
+	system                      *systemProxies       // of the last store
+	policy                      *organisation.Source // nil: the system's
 }
 
 // A double click in Windows' Explorer is how people start us.
@@ -179,7 +181,7 @@ func (c *cli) store(flags map[string]any, log *slog.Logger) (*settings.Store, er
 	}
 	c.system = newSystemProxies(c.lookupEnv)
 	store, err := settings.Open(settings.Config{
-		Path: path, LookupEnv: c.lookupEnv, Flags: flags, Log: log,
+		Path: path, LookupEnv: c.lookupEnv, Flags: flags, Log: log, Policy: managed(c.policySource()),
 		Check:        map[string]func(any) error{"bypass.exact": checkExact},
 		SelfUpstream: selfUpstream, System: c.system.upstreams,
 	})

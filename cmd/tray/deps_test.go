@@ -34,8 +34,9 @@ var confined = map[string]struct {
 	why   string
 }{
 	"github.com/spf13/cobra":          {[]string{joiner}, "commands, help and shell completion"},
-	"github.com/BurntSushi/toml":      {[]string{"internal/settings"}, "the settings file, with line and column of errors"},
-	"github.com/fsnotify/fsnotify":    {[]string{"internal/settings"}, "notices that the settings file was changed"},
+	"github.com/BurntSushi/toml":      {[]string{"internal/settings", "internal/policy"}, "the settings file and policy files, with line and column of errors"},
+	"github.com/fsnotify/fsnotify":    {[]string{"internal/settings", "internal/policy"}, "notices that the settings file or a policy file was changed"},
+	"howett.net/plist":                {[]string{"internal/policy"}, "macOS' managed preferences, XML and binary"},
 	"github.com/ebitengine/purego":    {[]string{"internal/ticket/gss", "internal/ui/window"}, "calls the system's Kerberos library, and its web view, without cgo"},
 	"github.com/jcmturner/gokrb5/v8":  {[]string{"internal/ticket/krb5", "internal/demo/realm"}, "Kerberos where the system has no library; the demo's KDC"},
 	"github.com/jcmturner/gofork":     {[]string{"internal/ticket/krb5"}, "the ASN.1 that gokrb5's messages are made for"},
@@ -44,7 +45,7 @@ var confined = map[string]struct {
 	"github.com/zalando/go-keyring":   {[]string{"internal/ticket/keyring"}, "the system's keyring, for a remembered password"},
 	"golang.org/x/term":               {[]string{joiner}, "a password typed without being shown"},
 	"github.com/godbus/dbus/v5":       {[]string{"internal/netwatch", "internal/sysproxy", "internal/ui/tray", "internal/ui/tray/traytest", "internal/ui/notify"}, "systemd-logind's word that the machine woke up; NetworkManager's and dconf's about proxies; the tray's bus; notifications"},
-	"golang.org/x/sys":                {[]string{"internal/peer", "internal/sysproxy", "bench"}, "netlink, TCP tables and peer credentials; inotify and the registry of Windows for proxy settings; CPU clocks and affinity"},
+	"golang.org/x/sys":                {[]string{"internal/peer", "internal/policy", "internal/sysproxy", "bench"}, "netlink, TCP tables and peer credentials; inotify and the registry of Windows for proxy settings and policies; CPU clocks and affinity"},
 	"golang.org/x/text":               {[]string{"internal/ui"}, "message catalogues, plural forms and language tags"},
 	"github.com/wailsapp/go-webview2": {[]string{"internal/ui/window"}, "Windows' own web view for the settings window"},
 	"github.com/chromedp/cdproto":     {[]string{"internal/ui/web"}, "what chromedp speaks; tests only"},

@@ -204,6 +204,7 @@ type examination struct {
 
 	source, sourceName string // of the upstream
 	problems           []settings.Problem
+	described          map[string]settings.Described
 	paused             *string
 	lastAuth           authReport
 
@@ -278,6 +279,7 @@ func (c *cli) examine(ctx context.Context, given map[string]any) (*examination, 
 		x.problems = problemsOf(helper, snap.Problems, store.Path())
 		described = helper.Settings
 	}
+	x.described = described
 	values := flagsOf(described)
 	if err := x.start(c, values); err != nil {
 		return nil, err
@@ -299,15 +301,21 @@ func (c *cli) examine(ctx context.Context, given map[string]any) (*examination, 
 }
 
 // problemsOf are the problems of the settings as the helper sees them. Those of
-// the file are read here: the helper may not have noticed a change yet.
+// the file and of policies are read here: the helper may not have noticed a
+// change yet.
 func problemsOf(helper *report, here []settings.Problem, file string) (all []settings.Problem) {
 	for _, p := range here {
-		if p.Source == settings.SourceFile {
+		if p.Source == settings.SourceFile || p.Source == settings.SourcePolicy {
 			all = append(all, p)
 		}
 	}
 	for _, p := range helper.Problems {
-		if p.Cause != proxy.CauseInternal || strings.HasPrefix(p.Text, file) {
+		if p.Cause != proxy.CauseInternal && p.Cause != proxy.CausePolicy || strings.HasPrefix(p.Text, file) {
+			continue
+		}
+		if slices.ContainsFunc(here, func(q settings.Problem) bool {
+			return q.Source == settings.SourcePolicy && strings.HasSuffix(p.Text, q.Text)
+		}) {
 			continue
 		}
 		all = append(all, settings.Problem{Text: p.Text, Hint: p.Hint, Warning: true})
@@ -527,10 +535,14 @@ func (x *examination) checkSettings(context.Context) doctor.Finding {
 		seen, hint := show(odd)
 		return noted(proxy.CauseInternal, hint, "%s", seen)
 	}
-	if _, err := os.Stat(x.file); errors.Is(err, os.ErrNotExist) {
-		return good("There is no settings file; %s would be read.", x.file)
+	says := organisationSays(x.described)
+	if says != "" {
+		says = " " + says
 	}
-	return good("%s is understood.", x.file)
+	if _, err := os.Stat(x.file); errors.Is(err, os.ErrNotExist) {
+		return good("There is no settings file; %s would be read.%s", x.file, says)
+	}
+	return good("%s is understood.%s", x.file, says)
 }
 
 func (x *examination) checkUpstream(ctx context.Context) doctor.Finding {

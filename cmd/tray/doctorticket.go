@@ -11,6 +11,7 @@ import (
 
 	"kerbpass/internal/doctor"
 	"kerbpass/internal/proxy"
+	"kerbpass/internal/settings"
 	"kerbpass/internal/ticket"
 )
 
@@ -33,6 +34,12 @@ func (x *examination) checkKerberos(context.Context) doctor.Finding {
 	cur := x.app.tickets.cur.Load()
 	if !x.kerberosOn() {
 		state, action := "Kerberos is switched off", "Switch it on: kerbpass kerberos on."
+		if d := x.described[theSwitch]; d.Locked && d.Value == false {
+			state, action = "Kerberos is switched off by "+d.Name, lockedHint
+			if d.Source == string(settings.SourcePolicy) {
+				state = "Kerberos is switched off by your organisation (" + d.Name + ")"
+			}
+		}
 		if x.paused != nil {
 			state, action = "Kerberos is paused until "+local(x.paused), "End the pause: kerbpass resume."
 		}

@@ -131,7 +131,7 @@ func settingsError(err error) error {
 	case errors.Is(err, settings.ErrInvalid):
 		hint = "See: kerbpass --help"
 	case errors.Is(err, settings.ErrLocked):
-		hint = "Change it where it is set."
+		hint = lockedHint
 	case errors.Is(err, settings.ErrBroken), errors.Is(err, settings.ErrByHand):
 		hint = "Correct the file with an editor; it was not changed."
 	case errors.Is(err, settings.ErrNewer):

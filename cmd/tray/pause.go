@@ -71,13 +71,15 @@ func (a *app) servePause(w http.ResponseWriter, r *http.Request) {
 }
 
 // pause sends everything as if Kerberos were off for d, then resumes by
-// itself. Zero ends a pause.
+// itself. Zero ends a pause. Where the switch is locked it refuses.
 func (a *app) pause(d time.Duration) error {
-	a.adopting.Lock()
-	if a.resume != nil {
-		a.resume.Stop()
+	if d > 0 {
+		if err := mayPause(a.cfg.store.Snapshot()); err != nil {
+			return err
+		}
 	}
-	a.paused, a.resume = time.Time{}, nil
+	a.adopting.Lock()
+	a.stopPause()
 	if d > 0 {
 		a.paused = time.Now().Add(d)
 		a.resume = time.AfterFunc(d, func() { a.endPause() })
@@ -89,6 +91,14 @@ func (a *app) pause(d time.Duration) error {
 		a.log.Info("pause ended")
 	}
 	return a.adopt(a.cfg.store.Snapshot())
+}
+
+// stopPause forgets a pause. The caller holds a.adopting.
+func (a *app) stopPause() {
+	if a.resume != nil {
+		a.resume.Stop()
+	}
+	a.paused, a.resume = time.Time{}, nil
 }
 
 // endPause resumes when a pause is over, unless another has begun.

@@ -403,7 +403,11 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 		case p.File != "":
 			where = p.File + ": "
 		}
-		r.Problems = append(r.Problems, problem{proxy.CauseInternal, where + p.Text, p.Hint})
+		cause := proxy.CauseInternal
+		if snap.Withheld && p.Source == settings.SourcePolicy && !p.Warning {
+			cause = proxy.CausePolicy // why there are no tokens
+		}
+		r.Problems = append(r.Problems, problem{cause, where + p.Text, p.Hint})
 	}
 	return r
 }
@@ -430,7 +434,7 @@ func (r *report) healthCode() int {
 		return exitNoTicket
 	}
 	for _, p := range r.Problems {
-		if pathCauses[p.Cause] {
+		if pathCauses[p.Cause] || p.Cause == proxy.CausePolicy {
 			return exitPathBroken
 		}
 	}
@@ -495,6 +499,9 @@ func (r *report) text(now time.Time) string {
 			text += " (" + string(a.Cause) + ")"
 		}
 		line("Last login", "%s at %s, %s, token of %d bytes", text, local(a.Time), a.SPN, a.TokenBytes)
+	}
+	if says := organisationSays(r.Settings); says != "" {
+		line("Policy", "%s", says)
 	}
 	for _, p := range r.Problems {
 		fmt.Fprintf(&b, "\n! %s\n  %s\n", p.Text, p.Hint)

@@ -16,10 +16,10 @@ import (
 // compared, and refused with [ErrByHand] if anything else would differ. An
 // Edit is valid inside the function passed to [Store.Edit] only.
 type Edit struct {
-	file    *file
-	origins map[string]Origin
-	check   map[string]func(any) error
-	create  bool // write the file although nothing was changed
+	file   *file
+	now    *Snapshot
+	check  map[string]func(any) error
+	create bool // write the file although nothing was changed
 }
 
 // Set writes a value of the Go type of the key's [Kind] (a duration may also
@@ -56,7 +56,8 @@ func (e *Edit) Unset(key string) error {
 }
 
 // Add appends the entries that are not yet in the file's list; a list that is
-// not in the file starts from its default. Only new entries are checked, so an
+// not in the file starts from what the organisation has preset, or from its
+// default. Only new entries are checked, so an
 // older bad entry does not stand in the way; what would have no effect, because
 // the list cannot be used as a whole, is refused.
 func (e *Edit) Add(key string, entries ...string) error {
@@ -121,8 +122,8 @@ func (e *Edit) setting(key string) (*setting, error) {
 		}
 		return nil, refuse(ErrInvalid, "there is no setting %s", shown(key))
 	}
-	if o := e.origins[key]; o.Locked {
-		return nil, refuse(ErrLocked, "%s is set by %s", key, o.Name)
+	if err := e.now.Refused(key); err != nil {
+		return nil, err
 	}
 	if name, _, nested := strings.Cut(key, "."); nested {
 		if p := e.file.misplaced(name); p != nil {
@@ -143,6 +144,9 @@ func (e *Edit) list(key string) (*setting, []any, error) {
 	}
 	raw, ok := lookup(e.file.tree, key)
 	if !ok {
+		if e.now.Origins[key].Source == SourcePolicy {
+			return k, anyList(k.get(&e.now.Values).([]string)), nil
+		}
 		return k, anyList(k.Default.([]string)), nil
 	}
 	list, ok := raw.([]any)

@@ -140,7 +140,7 @@ func TestEditIsSurgical(t *testing.T) {
 }
 
 func TestEditRefuses(t *testing.T) {
-	locked := settings.Config{LookupEnv: env("JAATO_NO_PROXY", "x"), Flags: map[string]any{"pac": "y"}, Policy: map[string]any{"kerberos.renew": "ask"},
+	locked := settings.Config{LookupEnv: env("JAATO_NO_PROXY", "x"), Flags: map[string]any{"pac": "y"}, Policy: locked(map[string]any{"kerberos.renew": "ask"}),
 		Check: map[string]func(any) error{"no_proxy": func(v any) error {
 			if strings.Contains(strings.Join(v.([]string), " "), "!") {
 				return errors.New("no shouting")
@@ -155,7 +155,7 @@ func TestEditRefuses(t *testing.T) {
 	}{
 		{"environment", "", add("bypass.exact", "a"), settings.ErrLocked, "JAATO_NO_PROXY"},
 		{"flag", "", set("pac", "a"), settings.ErrLocked, "--pac"},
-		{"policy", "", unset("kerberos.renew"), settings.ErrLocked, "managed policy"},
+		{"policy", "", unset("kerberos.renew"), settings.ErrLocked, "your organisation (policy.toml)"},
 		{"unknown key", "", set("kerberos.enable", true), settings.ErrInvalid, "kerberos.enabled"},
 		{"wrong type", "", set("kerberos.enabled", "on"), settings.ErrInvalid, "true or false"},
 		{"bad value", "", set("listen", []string{"0.0.0.0:1"}), settings.ErrInvalid, "loopback"},

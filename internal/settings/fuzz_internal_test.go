@@ -83,7 +83,7 @@ func FuzzLoad(f *testing.F) {
 				}
 			}
 		}
-		snap, _ := build(cfg, file, broken, nil)
+		snap, _ := build(cfg, file, broken, nil, &rules{})
 		lines := strings.Split(text, "\n")
 		for _, p := range snap.Problems {
 			if p.Line < 1 || p.Line > len(lines) || p.Column < 1 || p.Column > len(lines[p.Line-1])+1 || p.Text == "" {

@@ -349,7 +349,7 @@ func TestHintsAreSentences(t *testing.T) {
 // An error of Edit says what is wrong once; what kind it is, errors.Is tells.
 func TestEditErrorsAreOneClause(t *testing.T) {
 	mine := errors.New("no shouting")
-	cfg := settings.Config{LookupEnv: env("JAATO_NO_PROXY", "x"), Flags: map[string]any{"pac": "y"}, Policy: map[string]any{"kerberos.renew": "ask"},
+	cfg := settings.Config{LookupEnv: env("JAATO_NO_PROXY", "x"), Flags: map[string]any{"pac": "y"}, Policy: locked(map[string]any{"kerberos.renew": "ask"}),
 		Check: map[string]func(any) error{"no_proxy": func(any) error { return mine }}}
 	tests := []struct {
 		text string
@@ -359,7 +359,7 @@ func TestEditErrorsAreOneClause(t *testing.T) {
 	}{
 		{"", add("bypass.exact", "a"), settings.ErrLocked, "bypass.exact is set by JAATO_NO_PROXY"},
 		{"", set("pac", "a"), settings.ErrLocked, "pac is set by --pac"},
-		{"", unset("kerberos.renew"), settings.ErrLocked, "kerberos.renew is set by managed policy"},
+		{"", unset("kerberos.renew"), settings.ErrLocked, "kerberos.renew is set by your organisation (policy.toml)"},
 		{"", set("kerberos.enable", true), settings.ErrInvalid, `there is no setting "kerberos.enable", the nearest is kerberos.enabled`},
 		{"", set("zzzzzzzzz", true), settings.ErrInvalid, `there is no setting "zzzzzzzzz"`},
 		{"", set("kerberos.enabled", "on"), settings.ErrInvalid, "kerberos.enabled: the value is a string, true or false is needed"},

@@ -284,14 +284,16 @@ type builder struct {
 	cfg        *Config
 	file       *file
 	last, kept fileValues
+	rules      *rules
 	snap       *Snapshot
 }
 
 // build joins the layers. Broken is why the file on disk is not the one given;
 // last is what the build before returned as kept: where the file has become
 // unusable, it still counts.
-func build(cfg *Config, f *file, broken *Problem, last fileValues) (snap *Snapshot, kept fileValues) {
-	b := builder{cfg, f, last, fileValues{}, &Snapshot{Origins: make(map[string]Origin, len(table))}}
+func build(cfg *Config, f *file, broken *Problem, last fileValues, r *rules) (snap *Snapshot, kept fileValues) {
+	b := builder{cfg, f, last, fileValues{}, r, &Snapshot{Origins: make(map[string]Origin, len(table))}}
+	b.snap.Problems = append(b.snap.Problems, r.problems...)
 	if broken != nil {
 		p := *broken
 		p.Hint += "; until then the last good settings count and nothing is saved."
@@ -308,6 +310,7 @@ func build(cfg *Config, f *file, broken *Problem, last fileValues) (snap *Snapsh
 	for i := range table {
 		b.resolve(&table[i])
 	}
+	b.withhold()
 	return b.snap, b.kept
 }
 
@@ -336,8 +339,14 @@ func (b *builder) resolve(k *setting) {
 			origin = c.origin
 			break
 		}
-		if k.Key != "upstream" { // a weaker source does not speak for one that cannot be understood
+		if c.origin.Source == SourcePolicy && !c.origin.Locked {
+			continue // a preset that cannot be used presets nothing
+		}
+		if k.Key != "upstream" || c.origin.Source == SourcePolicy { // a weaker source does not speak for one that cannot be understood
 			origin = Origin{SourceDefault, c.origin.Name, c.origin.Locked}
+			if c.origin.Source == SourcePolicy {
+				origin.Source = SourcePolicy
+			}
 			break
 		}
 	}
@@ -357,13 +366,14 @@ func (b *builder) candidates(k *setting) iter.Seq[candidate] {
 					raw = trimList(v)
 				}
 			}
-			if k.Key == "upstream" && isEmptyList(raw) {
+			locked := source == SourcePolicy && b.rules.locks(k.Key) || source == SourceFlag || source == SourceEnv
+			if k.Key == "upstream" && isEmptyList(raw) && !(source == SourcePolicy && locked) {
 				return true // "empty: environment, then the system's setting"
 			}
-			locked := source == SourcePolicy || source == SourceFlag || source == SourceEnv
 			return yield(candidate{origin: Origin{source, name, locked}, raw: raw})
 		}
-		if raw, ok := b.cfg.Policy[k.Key]; ok && !offer(SourcePolicy, "managed policy", raw) {
+		if v, ok := b.rules.Locked[k.Key]; ok {
+			offer(SourcePolicy, v.Name, v.Value) // nobody else has a say
 			return
 		}
 		if raw, ok := b.cfg.Flags[k.Key]; ok && !offer(SourceFlag, k.flagName(), raw) {
@@ -382,6 +392,9 @@ func (b *builder) candidates(k *setting) iter.Seq[candidate] {
 				yield(candidate{origin: Origin{Source: SourceFile, Name: fmt.Sprintf("%s:%d", p.File, p.Line)}, nowhere: true})
 				return
 			}
+		}
+		if v, ok := b.rules.Preset[k.Key]; ok && !offer(SourcePolicy, v.Name, v.Value) {
+			return
 		}
 		if k.Key == "upstream" && b.cfg.System != nil {
 			offer(SourceSystem, "system settings", b.cfg.System())
@@ -424,6 +437,9 @@ func (b *builder) use(k *setting, c candidate) (any, bool) {
 	if !c.nowhere {
 		value, errs = k.use(c.raw, b.cfg.Check[k.Key])
 	}
+	if c.origin.Source == SourcePolicy {
+		return b.usePolicy(k, c, value, errs)
+	}
 	hint := "Correct it; until then it is ignored."
 	if value == nil {
 		hint = "Correct it; until then the built-in default counts."
@@ -447,22 +463,31 @@ func (b *builder) use(k *setting, c candidate) (any, bool) {
 	if c.origin.Source == SourceFile {
 		b.kept[k.Key] = value
 	}
-	if k.Key == "upstream" && b.cfg.SelfUpstream != nil {
-		var others []string
-		for i, u := range value.([]string) {
-			if !b.cfg.SelfUpstream(u, b.snap.Listen) {
-				others = append(others, u)
-				continue
-			}
-			if len(errs) > 0 {
-				i = -1 // entries were dropped, so i no longer counts those of the source
-			}
-			b.report(k, c, i, Problem{Warning: true, Text: "the upstream " + u + " is this helper itself: it is skipped",
-				Hint: "Name the company's proxy here, or unset it; the next source is used."})
-		}
+	if k.Key == "upstream" {
+		others := b.withoutSelf(k, c, value.([]string), len(errs) > 0)
 		return others, len(others) > 0
 	}
 	return value, true
+}
+
+// withoutSelf leaves out the upstreams that are this helper. Dropped says that
+// some of the source's entries are not in the list any more.
+func (b *builder) withoutSelf(k *setting, c candidate, all []string, dropped bool) (others []string) {
+	if b.cfg.SelfUpstream == nil {
+		return all
+	}
+	for i, u := range all {
+		if !b.cfg.SelfUpstream(u, b.snap.Listen) {
+			others = append(others, u)
+			continue
+		}
+		if dropped {
+			i = -1 // it no longer counts the entries of the source
+		}
+		b.report(k, c, i, Problem{Warning: true, Text: "the upstream " + u + " is this helper itself: it is skipped",
+			Hint: "Name the company's proxy here, or unset it; the next source is used."})
+	}
+	return others
 }
 
 func (b *builder) report(k *setting, c candidate, entry int, p Problem) {

@@ -78,7 +78,9 @@ type Values struct {
 // Source is a layer of settings.
 type Source string
 
-// The sources, strongest first. SourceSystem speaks for the upstream only.
+// The sources, strongest first. SourceSystem speaks for the upstream only. A
+// preset is of SourcePolicy too, stronger than the system and weaker than the
+// file: [Origin.Locked] tells the two apart.
 const (
 	SourcePolicy  Source = "policy"
 	SourceFlag    Source = "flag"
@@ -90,7 +92,8 @@ const (
 
 // Origin says where a value comes from. Where the source that should have
 // decided held something unusable, Name still names the culprit, and Source is
-// [SourceDefault], or [SourceFile] for a value the file had before.
+// [SourceDefault], or [SourceFile] for a value the file had before, or
+// [SourcePolicy] if the organisation locked it.
 type Origin struct {
 	Source Source
 	Name   string // "HTTPS_PROXY", "--upstream", "/path/config.toml:3"
@@ -135,6 +138,10 @@ type Snapshot struct {
 	Origins      map[string]Origin // by key, "bypass.exact"; every key is in it
 	Problems     []Problem
 	FileReadOnly bool // the file has a newer version: it is read as far as understood, never written
+
+	// Withheld: a rule of the organisation cannot be understood and was never
+	// known, so KerberosEnabled is false and locked; see [Managed].
+	Withheld bool
 }
 
 // Described is one setting as status reports show it.
@@ -164,11 +171,13 @@ func (s *Snapshot) Describe() map[string]Described {
 type Config struct {
 	Path string // the settings file; it and its folder need not exist
 
-	// Policy and Flags hold typed values by key, "kerberos.enabled": bool; a
-	// key that is absent was not given. Lists are []string, or one
-	// comma-separated string.
-	Policy map[string]any
-	Flags  map[string]any
+	// Policy returns what the organisation has laid down; nil: nothing. It is
+	// asked on every reload.
+	Policy func() Managed
+
+	// Flags holds typed values by key, "kerberos.enabled": bool; a key that is
+	// absent was not given. Lists are []string, or one comma-separated string.
+	Flags map[string]any
 
 	// LookupEnv is asked for the variables in [KeyInfo.Env]; nil: none is set.
 	// Pass [os.LookupEnv]. (Windows ignores the case of variable names, so a
@@ -203,7 +212,7 @@ func DefaultPath() (string, error) {
 
 // same reports whether nobody could tell the two snapshots apart.
 func (s *Snapshot) same(o *Snapshot) bool {
-	if s.FileReadOnly != o.FileReadOnly || !slices.Equal(s.Problems, o.Problems) || !maps.Equal(s.Origins, o.Origins) {
+	if s.FileReadOnly != o.FileReadOnly || s.Withheld != o.Withheld || !slices.Equal(s.Problems, o.Problems) || !maps.Equal(s.Origins, o.Origins) {
 		return false
 	}
 	for i := range table {

@@ -190,11 +190,24 @@ func TestDescribeJSON(t *testing.T) {
 	}
 }
 
+// locked is a policy that locks these values.
+func locked(values map[string]any) func() settings.Managed {
+	return func() settings.Managed { return settings.Managed{Locked: ruled(values)} }
+}
+
+func ruled(values map[string]any) map[string]settings.Ruled {
+	all := map[string]settings.Ruled{}
+	for key, v := range values {
+		all[key] = settings.Ruled{Value: v, Name: "policy.toml"}
+	}
+	return all
+}
+
 func TestOrderOfSources(t *testing.T) {
 	file := "upstream = [\"http://file\"]\npac = \"file\"\nno_proxy = [\"file\"]\n[bypass]\nexact = [\"file\"]\n[kerberos]\nenabled = true\n"
 	// One source after the other falls away.
 	cfg := settings.Config{
-		Policy:    map[string]any{"upstream": "http://policy"},
+		Policy:    locked(map[string]any{"upstream": "http://policy"}),
 		Flags:     map[string]any{"upstream": []string{"http://flag"}, "bypass.exact": "flag, flag2", "kerberos.enabled": true},
 		LookupEnv: env("HTTPS_PROXY", "http://env", "JAATO_NO_PROXY", "env", "JAATO_KERBEROS_PROXY", "no"),
 		System:    func() []string { return []string{"http://system"} },
@@ -218,7 +231,7 @@ func TestOrderOfSources(t *testing.T) {
 			t.Errorf("got %+v\nwant %+v", got, want)
 		}
 	}
-	check(file, row{"http://policy", "flag flag2", true, "policy", "managed policy", true})
+	check(file, row{"http://policy", "flag flag2", true, "policy", "policy.toml", true})
 	cfg.Policy = nil
 	check(file, row{"http://flag", "flag flag2", true, "flag", "--upstream", true})
 	cfg.Flags = nil
@@ -480,14 +493,14 @@ func TestBadValues(t *testing.T) {
 		t.Errorf("got %q, want the good entries", got)
 	}
 	snap = open(t, file, settings.Config{Check: refuseStar, LookupEnv: env("JAATO_NO_PROXY", "*"),
-		Policy: map[string]any{"access.same_user_only": "yes"}}).Snapshot()
+		Policy: locked(map[string]any{"access.same_user_only": "yes"})}).Snapshot()
 	if len(snap.BypassExact) != 0 || !snap.SameUserOnly {
 		t.Errorf("got bypass %v, same user %v: a weaker source spoke for a broken one", snap.BypassExact, snap.SameUserOnly)
 	}
 	if o := snap.Origins["bypass.exact"]; o != (settings.Origin{Source: settings.SourceEnv, Name: "JAATO_NO_PROXY", Locked: true}) {
 		t.Errorf("got origin %+v, want the variable, of which nothing is left", o)
 	}
-	if o := snap.Origins["access.same_user_only"]; o != (settings.Origin{Source: settings.SourceDefault, Name: "managed policy", Locked: true}) {
+	if o := snap.Origins["access.same_user_only"]; o != (settings.Origin{Source: settings.SourcePolicy, Name: "policy.toml", Locked: true}) {
 		t.Errorf("got origin %+v, want the default, locked by the culprit", o)
 	}
 	if len(snap.Problems) != 2 {
@@ -521,8 +534,7 @@ func TestOpenRefusesMistakesOfTheProgram(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.toml")
 	for name, cfg := range map[string]settings.Config{
 		"no path": {}, "flag": {Path: path, Flags: map[string]any{"bypas": true}},
-		"policy": {Path: path, Policy: map[string]any{"x": true}},
-		"check":  {Path: path, Check: map[string]func(any) error{"x": nil}},
+		"check": {Path: path, Check: map[string]func(any) error{"x": nil}},
 	} {
 		if _, err := settings.Open(cfg); err == nil {
 			t.Errorf("%s: got no error", name)

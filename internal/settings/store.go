@@ -32,9 +32,10 @@ type Store struct {
 
 	edit sync.Mutex // one edit of this process at a time
 
-	load sync.Mutex // guards good and kept; held while subscribers are told, so that they hear in order
+	load sync.Mutex // guards good, kept and law; held while subscribers are told, so that they hear in order
 	good *file      // as last understood
 	kept fileValues // what counts where it has become unusable
+	law  lastRules  // what the organisation said
 
 	subs struct {
 		sync.Mutex // guards next and all
@@ -51,11 +52,9 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Path == "" {
 		return nil, errors.New("settings: the path of the settings file is missing")
 	}
-	for _, layer := range []map[string]any{cfg.Flags, cfg.Policy} {
-		for key := range layer {
-			if settingFor(key) == nil {
-				return nil, fmt.Errorf("settings: there is no setting %q", key)
-			}
+	for key := range cfg.Flags {
+		if settingFor(key) == nil {
+			return nil, fmt.Errorf("settings: there is no setting %q", key)
 		}
 	}
 	for key := range cfg.Check {
@@ -123,7 +122,9 @@ func (s *Store) Reload() error {
 		}
 	}
 	var next *Snapshot
-	next, s.kept = build(&s.cfg, s.good, broken, s.kept)
+	r := s.law.read(s.cfg.Policy)
+	next, s.kept = build(&s.cfg, s.good, broken, s.kept, r)
+	s.law.keep(r)
 	if old := s.snap.Load(); old != nil && old.same(next) {
 		return err
 	}
@@ -223,7 +224,7 @@ func (s *Store) tryEdit(path, name string, f func(*Edit) error) (done bool, err 
 	if was.readOnly {
 		return false, refuse(ErrNewer, "%s", was.problems[0].clause())
 	}
-	e := &Edit{file: was, origins: s.Snapshot().Origins, check: s.cfg.Check}
+	e := &Edit{file: was, now: s.Snapshot(), check: s.cfg.Check}
 	if err := f(e); err != nil {
 		return false, err
 	}

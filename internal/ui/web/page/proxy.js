@@ -88,7 +88,7 @@ function drawKerberos(s) {
   lockable($("kerberos"), s.settings["kerberos.enabled"] ?? {});
   setText($("pause-state"), paused ? t("pause.state", { time: clock(paused), left: left(paused) }) : "");
   $("resume").hidden = !paused;
-  $("pause-15").hidden = $("pause-60").hidden = Boolean(paused) || !s.proxy.kerberos;
+  $("pause-15").hidden = $("pause-60").hidden = Boolean(paused) || !s.proxy.kerberos || Boolean(s.settings["kerberos.enabled"]?.locked);
 }
 
 // keepFocus moves on when the button that has the focus goes.

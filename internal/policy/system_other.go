@@ -1,0 +1,5 @@
+//go:build !linux && !darwin && !windows
+
+package policy
+
+func systemSource() *Source { return &Source{} }
