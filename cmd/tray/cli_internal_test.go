@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kerbpass/internal/control"
+	organisation "kerbpass/internal/policy"
 	"kerbpass/internal/proxy"
 	"kerbpass/internal/testenv"
 	"kerbpass/internal/ticket"
@@ -24,6 +25,8 @@ type user struct {
 	t    *testing.T
 	home string
 	env  map[string]string
+
+	policy *organisation.Source // nil: the system's
 }
 
 func newUser(t *testing.T) *user {
@@ -32,7 +35,7 @@ func newUser(t *testing.T) *user {
 	if err := os.Mkdir(run, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return &user{t, home, map[string]string{"XDG_RUNTIME_DIR": run}}
+	return &user{t: t, home: home, env: map[string]string{"XDG_RUNTIME_DIR": run}}
 }
 
 func (u *user) config() string { return filepath.Join(u.home, "config.toml") }
@@ -44,7 +47,7 @@ func (u *user) run(args ...string) (out, errs string, code int) {
 	var stdout, stderr bytes.Buffer
 	c := &cli{
 		args: append([]string{"--config", u.config()}, args...), in: strings.NewReader(""), out: &stdout, err: &stderr,
-		lookupEnv: func(k string) (string, bool) { v, ok := u.env[k]; return v, ok },
+		lookupEnv: func(k string) (string, bool) { v, ok := u.env[k]; return v, ok }, policy: u.policy,
 	}
 	// None of these may take long; one that starts a helper by mistake ends.
 	ctx, stop := context.WithTimeout(u.t.Context(), 20*time.Second)

@@ -680,7 +680,7 @@ func (u *user) another(t *testing.T) *user {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &user{t, home, map[string]string{"XDG_RUNTIME_DIR": u.env["XDG_RUNTIME_DIR"]}}
+	return &user{t: t, home: home, env: map[string]string{"XDG_RUNTIME_DIR": u.env["XDG_RUNTIME_DIR"]}}
 }
 
 func TestDoctorCommandWithoutAHelper(t *testing.T) {

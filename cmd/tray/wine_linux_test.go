@@ -23,8 +23,9 @@ type windows struct {
 	args   []string // of every command
 }
 
-// startWindows runs kerbpass.exe and waits until it listens.
-func startWindows(t *testing.T, w *world, cache, file, display string) *windows {
+// startWindows runs kerbpass.exe, built with those flags, and waits until it
+// listens.
+func startWindows(t *testing.T, w *world, cache, file, display string, build ...string) *windows {
 	t.Helper()
 	prefix := testenv.Wine(t)
 	conf := filepath.Join(t.TempDir(), "config.toml")
@@ -32,7 +33,7 @@ func startWindows(t *testing.T, w *world, cache, file, display string) *windows 
 		t.Fatal(err)
 	}
 	win := &windows{prefix: prefix, args: []string{"--config", `Z:` + strings.ReplaceAll(conf, "/", `\`)}}
-	win.helper = &helper{t: t, bin: prefix.GoBuild(t, "."), env: prefix.Env("KRB5_CONFIG="+w.kdc.Krb5Conf, "KRB5CCNAME="+cache)}
+	win.helper = &helper{t: t, bin: prefix.GoBuild(t, ".", build...), env: prefix.Env("KRB5_CONFIG="+w.kdc.Krb5Conf, "KRB5CCNAME="+cache)}
 	ctx, cancel := context.WithCancel(context.Background())
 	args := append(win.args, "--log-level", "debug", "--listen", "127.0.0.1:0")
 	cmd := prefix.Command(ctx, win.bin, append(args, "run")...)

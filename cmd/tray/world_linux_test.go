@@ -199,6 +199,7 @@ type setup struct {
 	args   []string // of run
 	file   string   // settings file
 	level  string   // of the log; debug
+	bin    string   // the program; binary
 	bare   bool     // without "run": with the desktop
 }
 
@@ -260,7 +261,10 @@ func start(t *testing.T, s setup) *helper {
 // prepare makes a home for a helper without starting it.
 func prepare(t *testing.T, s setup) *helper {
 	t.Helper()
-	h := &helper{t: t, bin: binary(t, s.tags), home: t.TempDir()}
+	h := &helper{t: t, bin: s.bin, home: t.TempDir()}
+	if h.bin == "" {
+		h.bin = binary(t, s.tags)
+	}
 	run := filepath.Join(h.home, "run")
 	for _, dir := range []string{run, filepath.Join(h.home, "config", "kerbpass")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

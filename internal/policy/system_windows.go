@@ -12,29 +12,31 @@ import (
 	"golang.org/x/sys/windows/registry"
 )
 
-const (
-	policies = `Software\Policies`
-	ours     = policies + `\Kerbpass`
-)
+const policies = `Software\Policies`
+
+// ours is the key below policies; a test builds the program with another.
+var ours = `Kerbpass`
 
 // roots are the machine's policies and the person's, the stronger first.
 // Windows lets only administrators write below either.
 var roots = []struct {
 	key  registry.Key
 	name string
-}{{registry.LOCAL_MACHINE, `HKLM\` + ours}, {registry.CURRENT_USER, `HKCU\` + ours}}
+}{{registry.LOCAL_MACHINE, `HKLM\`}, {registry.CURRENT_USER, `HKCU\`}}
 
 func systemSource() *Source { return &Source{read: readRegistry, watch: watchRegistry} }
 
 func readRegistry() (p Policy) {
 	for _, root := range roots {
-		k, err := readKey(root.key, ours, 2)
+		path := policies + `\` + ours
+		name := root.name + path
+		k, err := readKey(root.key, path, 2)
 		switch {
 		case errors.Is(err, registry.ErrNotExist):
 		case err != nil:
-			p.Problems = append(p.Problems, Problem{Name: root.name, Text: fmt.Sprintf("the policy cannot be read: %v", err), Hint: "Correct the permissions of the key", Broken: true})
+			p.Problems = append(p.Problems, Problem{Name: name, Text: fmt.Sprintf("the policy cannot be read: %v", err), Hint: "Correct the permissions of the key", Broken: true})
 		default:
-			p.add(ofRegistry(root.name, k))
+			p.add(ofRegistry(name, k))
 		}
 	}
 	return p

@@ -624,6 +624,23 @@ func TestProxyPage(t *testing.T) {
 	p.acted(`POST pause {"seconds":0}`)
 	p.says("pause-60", "hour")
 
+	p.set(func() {
+		s := p.setting("kerberos.enabled")
+		s["locked"], s["source"] = true, "policy"
+	})
+	p.says("kerberos-source", "Set by your organisation. It cannot be changed here.")
+	p.until(`document.getElementById("kerberos").disabled`)
+	p.hidden("pause-15")
+	p.hidden("pause-60")
+	p.set(func() {
+		s := p.setting("upstream")
+		s["locked"], s["source"] = true, "policy"
+	})
+	p.says("upstream-source", "Set by your organisation. It cannot be changed here.")
+	p.until(`document.getElementById("upstream").disabled && document.getElementById("upstream-save").disabled`)
+	p.set(func() { p.setting("upstream")["locked"] = false }) // only preset
+	p.until(`document.getElementById("upstream-source").textContent === "Set by your organisation." && !document.getElementById("upstream").disabled`)
+
 	p.fill("#try", "git.corp.example")
 	p.says("try-answer", "git.corp.example is on the exact list")
 	p.says("try-answer", "Direct")
