@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,36 @@ func TestBrokenPolicyOnTheCommandLine(t *testing.T) {
 		if out := flat(u.run(command)); !strings.Contains(out, "this policy is ignored: others than root may write to "+file) {
 			t.Errorf("%s: %s", command, out)
 		}
+	}
+}
+
+// The example for Linux, with every line of it in use, is understood and locks
+// every setting.
+func TestPolicyTemplates(t *testing.T) {
+	text, err := os.ReadFile("../../packaging/linux/policy.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, source := policies(t, regexp.MustCompile(`(?m)^# ([a-z_.]+ = )`).ReplaceAllString(string(text), "$1"))
+	u := newUser(t)
+	u.policy = source
+	t.Setenv("KRB5CCNAME", "FILE:"+filepath.Join(u.home, "none"))
+	store, err := settings.Open(settings.Config{Path: u.config(), Policy: managed(source)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap := store.Snapshot()
+	if len(snap.Problems) > 0 || snap.Withheld {
+		t.Errorf("got problems %v, withheld %v", snap.Problems, snap.Withheld)
+	}
+	for _, k := range settings.Keys() {
+		if o := snap.Origins[k.Key]; o != (settings.Origin{Source: settings.SourcePolicy, Name: file, Locked: true}) {
+			t.Errorf("%s: got %+v", k.Key, o)
+		}
+	}
+	p := source.Read()
+	if len(p.Preset) != len(settings.Keys()) || len(p.Locked) != len(settings.Keys()) {
+		t.Errorf("got %d locked and %d preset values of %d", len(p.Locked), len(p.Preset), len(settings.Keys()))
 	}
 }
 

@@ -3,6 +3,8 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -153,4 +155,25 @@ func FuzzPlist(f *testing.F) {
 			t.Errorf("broken, and yet %s", text(p))
 		}
 	})
+}
+
+// The payload of the profile for administrators, with every line of it in use,
+// is what the system writes into the managed preferences.
+func TestProfile(t *testing.T) {
+	text, err := os.ReadFile("../../packaging/macos/kerbpass.mobileconfig")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile(`<!-- (<key>.*) -->`).ReplaceAllString(string(text), "$1")
+	_, rest, _ := strings.Cut(all, "<array>\n")
+	payload, _, _ := strings.Cut(rest, "\t</array>\n</dict>")
+	p := parsePlist("f", []byte(strings.TrimSuffix(plistHead, "<dict>")+payload+"</plist>"))
+	if len(p.Problems) > 0 || len(p.Locked) < 20 || len(p.Preset) != len(p.Locked) {
+		t.Errorf("got %d locked, %d preset values: %s", len(p.Locked), len(p.Preset), text)
+	}
+	for i, v := range p.Locked {
+		if v.Raw == nil || p.Preset[i].Key != v.Key {
+			t.Errorf("got %+v and %+v", v, p.Preset[i])
+		}
+	}
 }

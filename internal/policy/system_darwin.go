@@ -10,7 +10,7 @@ import (
 const (
 	preferences = "/Library/Managed Preferences"
 	// domain is the payload type of the profile.
-	domain = "io.github.kerbpass"
+	domain = "io.github.kerbpass.kerbpass"
 )
 
 func systemSource() *Source {
