@@ -341,7 +341,7 @@ func TestRulesBite(t *testing.T) {
 			"kerbpass/internal/ticket/tickettest", "kerbpass/internal/proxy/proxytest", "kerbpass/internal/demo/realm", "kerbpass/internal/route"), ""},
 
 		{"module in the wrong room", "internal/ticket/a.go", pkg("github.com/ebitengine/purego"), "only internal/ticket/gss and internal/ui/window may"},
-		{"module in the wrong room's test", "internal/ticket/a_test.go", pkg("golang.org/x/sys/unix"), "only internal/peer and internal/sysproxy and bench may"},
+		{"module in the wrong room's test", "internal/ticket/a_test.go", pkg("golang.org/x/sys/unix"), "only internal/peer and internal/policy and internal/sysproxy and bench may"},
 		{"module in the joiner", "cmd/tray/a.go", pkg("golang.org/x/net/idna"), "only internal/route may"},
 		{"module's sub-package", "internal/proxy/a.go", pkg("github.com/jcmturner/gokrb5/v8/client"), "internal/ticket/krb5 and internal/demo/realm may"},
 		{"unknown module", "cmd/tray/a.go", pkg("example.com/shiny"), "does not know"},
