@@ -188,10 +188,14 @@ func runPolicy(t *testing.T, file string, source *organisation.Source) *app {
 	return a
 }
 
+// noticed is how long a change may take: less than the half minute after which
+// settings are read again anyway.
+const noticed = 20 * time.Second
+
 // eventually waits until something holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(noticed); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(what + ": it does not come about")
 		}

@@ -28,10 +28,14 @@ func withPolicies(t *testing.T, dir string) string {
 	return bin
 }
 
+// noticed is how long a change may take: less than the half minute after which
+// settings are read again anyway.
+const noticed = 20 * time.Second
+
 // becomes waits until a request through the helper ends like this.
 func (h *helper) becomes(status, cause, url string) {
 	h.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(noticed); ; time.Sleep(50 * time.Millisecond) {
 		gotStatus, gotCause, _ := h.curl(url)
 		if gotStatus == status && gotCause == cause {
 			return

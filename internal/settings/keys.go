@@ -48,6 +48,8 @@ func Keys() []KeyInfo {
 }
 
 // knownVersion is the newest file version this program writes and understands.
+// Whoever raises it keeps reading older files as they are, upgrades one on its
+// first edit only, and adds a file of the new version to testdata.
 const knownVersion = 1
 
 // A setting is a KeyInfo with what the package does with it.

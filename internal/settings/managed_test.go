@@ -209,8 +209,16 @@ func TestUnusableRule(t *testing.T) {
 			}
 		})
 	}
+	// Where a preset cannot be used, the system speaks.
+	s := open(t, "", settings.Config{System: func() []string { return []string{"http://system"} },
+		Policy: func() settings.Managed {
+			return settings.Managed{Preset: ruled(map[string]any{"upstream": []any{"ftp://x"}})}
+		}})
+	if snap := s.Snapshot(); strings.Join(snap.Upstream, " ") != "http://system" || snap.Withheld || !strings.Contains(problems(snap), "until then it is ignored") {
+		t.Errorf("got %v, problems %s", snap.Upstream, problems(snap))
+	}
 	// Of a list the good entries count, as everywhere.
-	s := open(t, "", settings.Config{Policy: locked(map[string]any{"access.connect_ports": []any{"443", "https"}})})
+	s = open(t, "", settings.Config{Policy: locked(map[string]any{"access.connect_ports": []any{"443", "https"}})})
 	if snap := s.Snapshot(); snap.Withheld || strings.Join(snap.ConnectPorts, " ") != "443" || problems(snap) == "" {
 		t.Errorf("got %v, withheld %v, problems %s", snap.ConnectPorts, snap.Withheld, problems(snap))
 	}
