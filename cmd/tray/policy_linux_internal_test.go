@@ -206,7 +206,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // none can begin; a broken policy changes nothing that was known.
 func TestPolicyWhileRunning(t *testing.T) {
 	testenv.NoLeaks(t)
-	file, source := policies(t, "")
+	file, source := policies(t, "# nothing\n")
 	a := runPolicy(t, "upstream = [\"http://p.test:1\"]\n", source)
 	if err := a.pause(time.Hour); err != nil || a.now.Load().kerberos {
 		t.Fatalf("a pause of one's own: %v", err)

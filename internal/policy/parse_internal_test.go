@@ -28,7 +28,8 @@ func TestTOML(t *testing.T) {
 	tests := []struct {
 		name, in, want string
 	}{
-		{"empty", "", ""},
+		{"nothing in it", "# nothing\n", ""},
+		{"empty, as while it is written", "", "broken=true f:0:0 the file is empty"},
 		{"both tables, each way to write a key", `
 [locked]
 upstream = ["http://p.example:8080"]

@@ -15,6 +15,9 @@ func parseTOML(name, text string) (p Policy) {
 	broken := func(line, column int, format string, args ...any) Policy {
 		return Policy{Problems: []Problem{{name, line, column, fmt.Sprintf(format, args...), "Correct the file", true}}}
 	}
+	if text == "" { // as it is for a moment while it is written, or for ever on a full disk
+		return Policy{Problems: []Problem{{Name: name, Text: "the file is empty", Hint: "Delete it, or write at least a comment into it", Broken: true}}}
+	}
 	text = strings.TrimPrefix(text, "\ufeff")
 	tree := map[string]any{}
 	if _, err := toml.Decode(text, &tree); err != nil {
