@@ -13,7 +13,7 @@ const (
 	responseHead = "HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 20:55:35 GMT\r\nServer: x\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 1024\r\nCache-Control: max-age=60\r\nVary: Accept-Encoding\r\nConnection: keep-alive\r\n\r\n"
 )
 
-var benchDecision = Decision{Route: RouteProxy, Host: "origin.test", Port: 80}
+var benchDecision = Decision{Route: RouteProxy, Upstream: &Upstream{}, Host: "origin.test", Port: 80}
 
 // Parsing a request head and writing the one to send on.
 func BenchmarkRequestHead(b *testing.B) {

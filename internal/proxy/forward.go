@@ -10,16 +10,13 @@ import (
 // forward carries out one plain request.
 func (c *session) forward(ctx context.Context, d *Decision, ev *Event) bool {
 	r := &c.req
-	c.prefix = r.appendHead(c.prefix[:0], d, c.s.cfg.Name)
 	var b *upload
 	if r.body != noBody {
 		b = &upload{bodyReader: bodyReader{rd: &c.rd, kind: r.body, left: r.length}}
 		c.patience(noDeadline)
 	}
 	u, err := c.roundTrip(ctx, d, b)
-	if d.Upstream != nil {
-		ev.Upstream = d.Upstream.URL
-	}
+	d.record(ev)
 	if err != nil {
 		if b != nil {
 			ev.Up = b.sent
@@ -134,22 +131,15 @@ func (c *session) keep(u *upConn, usable, pin bool) {
 
 // connectTunnel carries out CONNECT.
 func (c *session) connectTunnel(ctx context.Context, d *Decision, ev *Event) bool {
-	var u *upConn
-	var err error
-	if d.Route == RouteProxy {
-		c.prefix = c.req.appendHead(c.prefix[:0], d, c.s.cfg.Name)
-		u, err = c.roundTrip(ctx, d, nil)
-		ev.Upstream = d.Upstream.URL
-	} else {
-		if d.Port == 25 {
-			c.s.log.Warn("direct tunnel to the mail port")
-		}
-		u, err = c.obtain(ctx, d, true)
+	u, err := c.roundTrip(ctx, d, nil)
+	d.record(ev)
+	if d.Route == RouteDirect && d.Port == 25 {
+		c.s.log.Warn("direct tunnel to the mail port")
 	}
 	if err != nil {
 		return c.failed(ev, err, true)
 	}
-	if d.Route == RouteProxy && c.resp.status >= 300 {
+	if c.resp.status >= 300 {
 		// No tunnel: the upstream's own words, and nothing is relayed (RFC
 		// 9110 §9.3.6).
 		c.req.close = true

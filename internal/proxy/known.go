@@ -172,23 +172,6 @@ func (k *known) judged(accepted bool, epoch uint64, now time.Time) {
 	}
 }
 
-// byHealth orders the upstreams of d: as preferred, but those that could not be
-// reached a moment ago last. None is left out.
-func (s *Server) byHealth(d *Decision) []*Upstream {
-	now := time.Now()
-	all := append(make([]*Upstream, 0, 1+len(d.Fallbacks)), d.Upstream)
-	all = append(all, d.Fallbacks...)
-	ordered, resting := all[:0:len(all)], []*Upstream(nil)
-	for _, up := range all {
-		if s.about(up).resting(now) {
-			resting = append(resting, up)
-		} else {
-			ordered = append(ordered, up)
-		}
-	}
-	return append(ordered, resting...)
-}
-
 // Forget drops everything learned about upstreams, refused tokens included,
 // and closes every idle connection. It is for network changes and for a user
 // who asks for another try.

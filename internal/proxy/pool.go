@@ -9,14 +9,17 @@ import (
 
 // placeKey is where connections lead to: an upstream, or an origin.
 type placeKey struct {
-	url  string // of an upstream; else:
-	host string
+	url  string // of an upstream
+	host string // of an origin, reached directly or through a SOCKS upstream
 	port uint16
 }
 
 func keyOf(d *Decision) placeKey {
-	if d.Route == RouteProxy {
+	switch {
+	case d.asks():
 		return placeKey{url: d.Upstream.URL}
+	case d.Route == RouteProxy:
+		return placeKey{d.Upstream.URL, d.Host, d.Port}
 	}
 	return placeKey{host: d.Host, port: d.Port}
 }

@@ -2,7 +2,8 @@
 // and CONNECT from this user's programs on loopback, asks its [Router] where
 // each one goes, and carries it there: straight to the origin, or through an
 // upstream proxy on a connection that it authenticates with Negotiate
-// (RFC 4559, in the form for proxies).
+// (RFC 4559, in the form for proxies), or through a SOCKS5 proxy, which gets no
+// credentials.
 //
 // What it promises: every request is parsed strictly and decided anew; the
 // host that was decided on is the host that is dialled; a token is made fresh
@@ -43,6 +44,12 @@ type Upstream struct {
 	TLS  bool   // https: the proxy itself is spoken to over TLS
 	Host string // as configured, without port; the SPN is built from it
 	Port uint16
+	// SOCKS: it is spoken to in SOCKS5 (RFC 1928), without authentication; the
+	// target's host is sent as a name.
+	SOCKS bool
+	// NoAuth: it gets no credentials, whatever it asks for, because it is not on
+	// the list of proxies that may. Its 407 is upstream_not_allowed.
+	NoAuth bool
 }
 
 func (u *Upstream) addr() string { return join(u.Host, u.Port) }
@@ -90,8 +97,9 @@ type Decision struct {
 	Port uint16
 	// Loopback: Host means this machine, whatever a resolver says.
 	Loopback bool
-	// Upstream is set for RouteProxy. Fallbacks are tried after it, in order,
-	// when it cannot be reached or answers 502, 503 or 504 to a CONNECT. The
+	// Upstream is set for RouteProxy. Fallbacks are tried after it, or after the
+	// target itself for RouteDirect, in order, when it cannot be reached or
+	// answers 502, 503 or 504 to a CONNECT. [DirectHop] may be among them. The
 	// slice is shared and not changed.
 	Upstream  *Upstream
 	Fallbacks []*Upstream

@@ -230,7 +230,7 @@ func contains(names [][]byte, name []byte) bool {
 }
 
 // appendHead writes the head to send on, without the empty line: in
-// absolute-form for an upstream, in origin-form for the origin itself.
+// absolute-form for an upstream that speaks HTTP, else in origin-form.
 func (r *request) appendHead(out []byte, d *Decision, via string) []byte {
 	authority := func(out []byte) []byte {
 		if strings.IndexByte(d.Host, ':') >= 0 {
@@ -248,14 +248,14 @@ func (r *request) appendHead(out []byte, d *Decision, via string) []byte {
 	case r.connect:
 		out = authority(out)
 	default:
-		if d.Route == RouteProxy {
+		if d.asks() {
 			out = authority(append(out, "http://"...))
 		}
 		switch {
 		case len(path) == 0 && r.method == "OPTIONS":
 			// RFC 9112 §3.2.4: the last proxy asks with "*"; earlier ones keep
 			// the empty path.
-			if d.Route != RouteProxy {
+			if !d.asks() {
 				out = append(out, '*')
 			}
 		case len(path) == 0 || path[0] == '?':

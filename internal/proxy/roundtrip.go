@@ -13,17 +13,20 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// roundTrip sends the request in c.prefix and b where d says and returns with
-// the head of the final answer in c.resp. After an error no connection is left.
-// Of several upstreams the next is tried while nothing can have been carried
-// out; d names the one that was used in the end.
+// roundTrip sends the request and b where d says and returns with the head of
+// the final answer in c.resp. After an error no connection is left. For a
+// CONNECT that no proxy is asked for, the connection itself is the answer.
+// Of several hops the next is tried while nothing can have been carried out; d
+// names the one that was used in the end.
 func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upConn, err error) {
+	kerberos := d.Kerberos
 	if len(d.Fallbacks) == 0 {
+		c.take(d, d.first(), kerberos)
 		return c.attempt(ctx, d, b)
 	}
 	all := c.s.byHealth(d)
 	for i, up := range all {
-		d.Upstream = up
+		c.take(d, up, kerberos)
 		u, err = c.attempt(ctx, d, b)
 		unreached := err != nil && c.undialled && b.replayable()
 		refused := err == nil && c.req.connect && c.resp.status >= 502 && c.resp.status <= 504
@@ -33,7 +36,7 @@ func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upC
 		if u != nil {
 			u.Close()
 		}
-		c.s.log.Info("next upstream is tried", "instead_of", up.URL, "err", err)
+		c.s.log.Info("next way is tried", "instead_of", up.URL, "err", err)
 	}
 	return u, err
 }
@@ -48,6 +51,10 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 		repeated   bool // a dead pooled connection has been replaced
 		unasked    bool // somebody on the way cannot bear our Expect
 	)
+	if c.req.connect && !d.asks() {
+		c.resp.status = 200
+		return c.obtain(ctx, d, true)
+	}
 	for {
 		if u == nil {
 			if u, err = c.obtain(ctx, d, repeated || refusals > 0); err != nil {
@@ -200,9 +207,9 @@ func (c *session) obtain(ctx context.Context, d *Decision, fresh bool) (*upConn,
 		return nil, errClientGone
 	}
 	c.mark = time.Now()
+	c.undialled = err != nil && asError(err).Cause != CausePolicy
 	if k != nil {
-		c.undialled = err != nil
-		k.dialled(err == nil, c.mark)
+		k.dialled(err == nil || beyond(err), c.mark)
 	}
 	return u, err
 }
@@ -255,6 +262,9 @@ func (c *session) token(ctx context.Context, u *upConn) (ex Exchange, header []b
 
 // newToken makes the first token for a new connection to up.
 func (s *Server) newToken(ctx context.Context, up *Upstream) (ex Exchange, header []byte, size int, err error) {
+	if up.NoAuth || up.SOCKS {
+		return nil, nil, 0, &Error{Cause: CauseUpstreamNotAllowed}
+	}
 	var tok []byte
 	if ex, err = s.cfg.Auth.Begin(ctx, up); err == nil {
 		if tok, err = ex.Next(ctx, nil); err == nil {
@@ -275,6 +285,12 @@ func (s *Server) newToken(ctx context.Context, up *Upstream) (ex Exchange, heade
 func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Decision, size, leg int, b *upload) ([]byte, error) {
 	var ch challenges
 	c.resp.values("proxy-authenticate", ch.add)
+	if u.up.NoAuth {
+		e := fail(CauseUpstreamNotAllowed, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
+		e.Text = "A proxy that is not on the list of allowed proxies asks for credentials. It got none."
+		e.Hint = "If it is your company's, add it to upstream in the settings, or ask your administrator."
+		return nil, e
+	}
 	if !d.Kerberos {
 		return nil, fail(CauseKerberosOff, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
 	}
@@ -505,8 +521,8 @@ func (c *session) settle(u *upConn, b *upload) bool {
 	select {
 	case <-b.done:
 	default:
-		c.patience(time.Unix(1, 0))
-		u.SetWriteDeadline(time.Unix(1, 0))
+		c.patience(past)
+		u.SetWriteDeadline(past)
 		<-b.done
 		c.patience(noDeadline)
 		u.SetWriteDeadline(noDeadline)

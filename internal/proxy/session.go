@@ -183,7 +183,7 @@ func (c *session) handle(ctx context.Context, start time.Time) bool {
 		return c.refuse(ev, &Error{Cause: CauseLoop}, closing)
 	case r.maxFwd == 0 && (r.method == "OPTIONS" || r.method == "TRACE"):
 		return c.answerHere(ev, closing)
-	case r.method == "TRACE" && d.Route == RouteProxy && d.Kerberos:
+	case r.method == "TRACE" && d.Kerberos && (d.Route == RouteProxy || len(d.Fallbacks) > 0):
 		// Whoever answers it repeats the head, credentials included (RFC 9110
 		// §9.3.8).
 		return c.refuse(ev, fail(CausePolicy, nil, "TRACE is not sent through a proxy that is authenticated to."), closing)
@@ -303,7 +303,7 @@ func (c *session) watch(ctx context.Context) (_ context.Context, stop func()) {
 		if timer.Stop() {
 			return
 		}
-		c.patience(time.Unix(1, 0))
+		c.patience(past)
 		<-done
 		c.patience(noDeadline)
 	}

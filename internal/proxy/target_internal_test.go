@@ -224,7 +224,7 @@ func FuzzRequestHead(f *testing.F) {
 		if bytes.IndexByte(r.target.host, ',') >= 0 {
 			return // a Router refuses it
 		}
-		d := Decision{Route: RouteProxy, Host: string(r.target.host), Port: r.target.port}
+		d := Decision{Route: RouteProxy, Upstream: &Upstream{}, Host: string(r.target.host), Port: r.target.port}
 		out := append(r.appendHead(nil, &d, "kerbpass"), "\r\n"...)
 		for _, b := range [][]byte{head, out} {
 			std, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))

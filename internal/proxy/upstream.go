@@ -10,10 +10,14 @@ import (
 	"time"
 )
 
-// noDeadline lifts a deadline.
-var noDeadline time.Time
+// noDeadline lifts a deadline; past ends what is under way.
+var (
+	noDeadline time.Time
+	past       = time.Unix(1, 0)
+)
 
-// upConn is one connection to an upstream or, with up == nil, to an origin.
+// upConn is one connection to an upstream or, with up == nil, to an origin,
+// which a SOCKS upstream may lie in front of.
 // One goroutine uses it at a time.
 type upConn struct {
 	net.Conn
@@ -93,7 +97,16 @@ func (u *upConn) Close() error {
 // dial opens a connection for d. ctx ends it early.
 func (s *Server) dial(ctx context.Context, d *Decision) (*upConn, error) {
 	if d.Route == RouteProxy {
-		return s.dialUpstream(ctx, d.Upstream)
+		u, err := s.dialUpstream(ctx, d.Upstream)
+		if err != nil || !d.Upstream.SOCKS {
+			return u, err
+		}
+		if err := s.throughSOCKS(ctx, u, d.Upstream, d); err != nil {
+			u.Close()
+			return nil, err
+		}
+		u.up, u.key = nil, keyOf(d) // from here on it is the origin
+		return u, nil
 	}
 	var addrs [2]string
 	n := 1
