@@ -6,6 +6,7 @@ go 1.26.0
 // (cmd/tray/deps_test.go enforces that):
 require (
 	fyne.io/systray v1.12.2 // ui/tray: the icon in the notification area
+	github.com/Azure/go-ntlmssp v0.1.1 // auth: the two messages of NTLM, version 2
 	github.com/BurntSushi/toml v1.6.0 // settings: reading the settings file; our own code only edits its text
 	github.com/alexbrainman/sspi v0.0.0-20250919150558-7d374ff0d59e // ticket/sspi: Windows' own Kerberos instead of a library beside it
 	github.com/chromedp/cdproto v0.159.0 // ui/web, tests only: what chromedp speaks
@@ -13,6 +14,7 @@ require (
 	github.com/ebitengine/purego v0.11.3 // ticket/gss, ui/window: calling the system's Kerberos library and web view instead of cgo
 	github.com/fsnotify/fsnotify v1.10.1 // settings: noticing edits instead of polling
 	github.com/godbus/dbus/v5 v5.2.4 // netwatch, sysproxy, ui/tray, ui/notify: resume from sleep, NetworkManager and dconf, the tray's bus, notifications
+	github.com/icholy/digest v1.2.0 // auth: Digest's challenges and answers
 	github.com/jcmturner/gofork v1.7.6 // ticket/krb5: the ASN.1 that gokrb5's messages are made for
 	github.com/jcmturner/gokrb5/v8 v8.4.4 // ticket/krb5 and demo/realm: Kerberos messages and crypto instead of our own
 	github.com/kardianos/service v1.3.0 // autostart/userservice: the proxy as a user service

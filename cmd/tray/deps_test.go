@@ -37,6 +37,8 @@ var confined = map[string]struct {
 	"github.com/BurntSushi/toml":      {[]string{"internal/settings", "internal/policy"}, "the settings file and policy files, with line and column of errors"},
 	"github.com/fsnotify/fsnotify":    {[]string{"internal/settings", "internal/policy"}, "notices that the settings file or a policy file was changed"},
 	"howett.net/plist":                {[]string{"internal/policy"}, "macOS' managed preferences, XML and binary"},
+	"github.com/Azure/go-ntlmssp":     {[]string{"internal/auth"}, "the two messages of NTLM, version 2"},
+	"github.com/icholy/digest":        {[]string{"internal/auth"}, "Digest's challenges and answers"},
 	"github.com/ebitengine/purego":    {[]string{"internal/ticket/gss", "internal/ui/window"}, "calls the system's Kerberos library, and its web view, without cgo"},
 	"github.com/jcmturner/gokrb5/v8":  {[]string{"internal/ticket/krb5", "internal/demo/realm"}, "Kerberos where the system has no library; the demo's KDC"},
 	"github.com/jcmturner/gofork":     {[]string{"internal/ticket/krb5"}, "the ASN.1 that gokrb5's messages are made for"},

@@ -1,6 +1,9 @@
 package proxy
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // DirectHop stands in [Decision.Fallbacks] for the target itself: it is dialled
 // without a proxy, because whoever made the list said so (DIRECT in a PAC).
@@ -19,14 +22,25 @@ func (d *Decision) first() *Upstream {
 	return d.Upstream
 }
 
+// gets reports whether u may get credentials when the switch for Kerberos stands
+// so.
+func (u *Upstream) gets(kerberos bool) bool {
+	return u != nil && u != DirectHop && (kerberos || u.Scheme != "") && !u.NoAuth && !u.SOCKS
+}
+
+// shows reports whether a request that d is for may carry credentials.
+func (d *Decision) shows() bool {
+	return d.Upstream.gets(d.Kerberos) || slices.ContainsFunc(d.Fallbacks, func(u *Upstream) bool { return u.gets(d.Kerberos) })
+}
+
 // take makes d lead over hop, and writes the head for it. kerberos is what the
-// Router said: who is not on its list gets no credentials.
+// Router said; from here on it means that this hop gets credentials.
 func (c *session) take(d *Decision, hop *Upstream, kerberos bool) {
 	if hop == DirectHop {
 		d.Route, d.Upstream, d.Kerberos = RouteDirect, nil, false
 	} else {
 		d.Route, d.Upstream = RouteProxy, hop
-		d.Kerberos = kerberos && !hop.NoAuth && !hop.SOCKS
+		d.Kerberos = hop.gets(kerberos)
 	}
 	if !c.req.connect || d.asks() {
 		c.prefix = c.req.appendHead(c.prefix[:0], d, c.s.cfg.Name)

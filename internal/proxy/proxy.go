@@ -15,7 +15,8 @@
 // in bounded memory; nothing inside a tunnel is looked at.
 //
 // What it refuses: guessing at malformed requests, going direct because
-// something broke, answering any scheme but Negotiate.
+// something broke, answering any scheme but the one that the upstream is set to
+// be answered in: Negotiate, unless somebody said otherwise.
 //
 // It reads HTTP/1.1 itself instead of through net/http: connection-bound
 // authentication needs to know which request travels on which connection, and
@@ -23,6 +24,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -50,7 +52,24 @@ type Upstream struct {
 	// NoAuth: it gets no credentials, whatever it asks for, because it is not on
 	// the list of proxies that may. Its 407 is upstream_not_allowed.
 	NoAuth bool
+	// Scheme is what it is authenticated to with, one of the constants below; ""
+	// is Negotiate. Whatever it offers, it gets that and nothing else. The switch
+	// for Kerberos is not asked for the others.
+	Scheme string
 }
+
+// The schemes of an [Upstream] besides Negotiate. Basic and Digest are sent with
+// every request, NTLM authenticates the connection.
+const (
+	SchemeBasic  = "Basic"
+	SchemeDigest = "Digest"
+	SchemeNTLM   = "NTLM"
+)
+
+func (u *Upstream) scheme() string { return cmp.Or(u.Scheme, "Negotiate") }
+
+// each reports whether u is known to want credentials with every request.
+func (u *Upstream) each() bool { return u.Scheme == SchemeBasic || u.Scheme == SchemeDigest }
 
 func (u *Upstream) addr() string { return join(u.Host, u.Port) }
 
@@ -70,10 +89,26 @@ type Authenticator interface {
 // the first header value, decoded; Next(challenge) takes what the upstream
 // sent behind its scheme and gives the answer, nil when there is nothing more
 // to say. It is used by one goroutine. Close must be called once.
+//
+// What is encoded depends on the scheme: Digest's parameters stand there as
+// they are, both ways, a line for each challenge; the others' data in base64.
+// Digest has nothing to say at first, and after a challenge is asked with nil
+// again, for the next request.
 type Exchange interface {
 	Scheme() string
 	Next(ctx context.Context, challenge []byte) (response []byte, err error)
 	Close() error
+}
+
+// Watcher is an [Exchange] that depends on the request, or has to know what
+// became of its answers because a wrong one must not be given again.
+type Watcher interface {
+	Exchange
+	// Asked names the request that the answer of Next goes with, as it is sent.
+	Asked(method, target string)
+	// Judged comes before Close when the upstream has accepted or refused what it
+	// was sent.
+	Judged(accepted bool)
 }
 
 // A Route says where one request goes.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -44,20 +45,33 @@ func (c *session) roundTrip(ctx context.Context, d *Decision, b *upload) (u *upC
 // attempt does so at one upstream, or at the origin, and reacts to a 407.
 // Whatever the upstream says, it sees at most two requests, so at most two
 // tokens, and five legs on one connection.
-func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upConn, err error) {
+func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (*upConn, error) {
+	if c.req.connect && !d.asks() {
+		c.resp.status = 200
+		return c.obtain(ctx, d, true)
+	}
+	return c.attemptOn(ctx, nil, d, b)
+}
+
+// attemptOn does so on u first, unless that is nil.
+func (c *session) attemptOn(ctx context.Context, u *upConn, d *Decision, b *upload) (_ *upConn, err error) {
 	var (
 		refusals   int  // 407s that no further leg could answer
 		challenged bool // the upstream has asked for credentials
 		repeated   bool // a dead pooled connection has been replaced
 		unasked    bool // somebody on the way cannot bear our Expect
+
+		carry Exchange // goes on with the next request
 	)
-	if c.req.connect && !d.asks() {
-		c.resp.status = 200
-		return c.obtain(ctx, d, true)
-	}
+	defer func() { closeExchange(carry) }()
 	for {
 		if u == nil {
 			if u, err = c.obtain(ctx, d, repeated || refusals > 0); err != nil {
+				return nil, err
+			}
+		}
+		if b != nil && u.up != nil && u.up.Scheme == SchemeNTLM && !u.authed && c.s.offers(u, d, true) {
+			if u, err = c.herald(ctx, u, d); err != nil {
 				return nil, err
 			}
 		}
@@ -69,11 +83,13 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 			a := u.ahead
 			u.ahead, ex, header, size = nil, a.ex, a.header, a.size
 		case u.up != nil && d.Kerberos && (challenged || c.s.offers(u, d, b != nil)):
-			if ex, header, size, err = c.token(ctx, u); err != nil {
+			ex, carry = carry, nil
+			if ex, header, size, err = c.token(ctx, u, ex); err != nil {
 				u.Close()
 				return nil, err
 			}
 		}
+		learned := false // from the challenge, for the next request
 		for leg := 1; ; leg++ {
 			err = c.send(u, header, !unasked && c.holds(u, d, b), b)
 			clear(header)
@@ -81,7 +97,8 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 				break
 			}
 			// The upstream wants (more) credentials.
-			next, e := c.challenge(ctx, u, ex, d, size, leg, b)
+			next, again, e := c.challenge(ctx, u, ex, d, size, leg, b)
+			learned = again
 			if e != nil {
 				closeExchange(ex)
 				u.Close()
@@ -123,13 +140,18 @@ func (c *session) attempt(ctx context.Context, d *Decision, b *upload) (u *upCon
 			// connection if it never carried one and is clean (S06), else on a
 			// new one (S07).
 			carried := header != nil
-			closeExchange(ex)
+			if learned {
+				carry = ex
+			} else {
+				judge(ex, carried, false)
+				closeExchange(ex)
+			}
 			challenged = true
 			refusals++
 			switch {
 			case u.authed && !carried:
 				c.s.about(u.up).challenged(u.served)
-			case carried:
+			case carried && !learned:
 				c.s.about(u.up).judged(false, u.epoch, time.Now())
 				c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: CauseTokenRefused, TokenBytes: size, Date: c.resp.date})
 			}
@@ -167,12 +189,40 @@ func closeExchange(ex Exchange) {
 	}
 }
 
+// judge tells a Watcher what became of what was sent, if something was.
+func judge(ex Exchange, sent, accepted bool) {
+	if w, ok := ex.(Watcher); ok && sent {
+		w.Judged(accepted)
+	}
+}
+
+// herald authenticates u, or a connection in its place, with a HEAD for the
+// target of a request with a body. NTLM takes several legs, and a body cannot go
+// with each; one without would be carried out where nobody asks for
+// credentials, and only a safe method may be.
+func (c *session) herald(ctx context.Context, u *upConn, d *Decision) (*upConn, error) {
+	req, prefix, mark := c.req, c.prefix, c.resp
+	c.req = request{method: "HEAD", target: req.target, maxFwd: -1} // 1.0: no informational answer is passed on
+	c.prefix, c.resp = c.req.appendHead(nil, d, c.s.cfg.Name), response{}
+	u, err := c.attemptOn(ctx, u, d, nil)
+	if err == nil && !u.drain(&c.resp) {
+		u.Close()
+		err = fail(CauseUpstreamUnreachable, nil, "%s closed the connection that it had just authenticated.", u.up.URL)
+	}
+	c.req, c.prefix, c.resp = req, prefix, mark
+	if err != nil {
+		return nil, err
+	}
+	u.reused = true
+	return u, nil
+}
+
 // offers reports whether a token goes with the request unasked: on a new
 // connection when that is the way, or with a body in any case (E2: none travels
 // before the connection is authenticated), and always where the upstream
 // authenticates requests and not connections.
 func (s *Server) offers(u *upConn, d *Decision, body bool) bool {
-	return !u.authed && (d.Preemptive || body) || s.about(u.up).wantsEach()
+	return !u.authed && (d.Preemptive || body) || u.up.each() || s.about(u.up).wantsEach()
 }
 
 // obtain takes a pooled connection or a spare one, or dials. While it waits, a
@@ -220,7 +270,7 @@ func (c *session) spare(ctx context.Context, d *Decision, k *known, fresh bool) 
 	if c.s.cfg.Spares == 0 || c.s.cfg.Auth == nil {
 		return nil
 	}
-	if !d.Kerberos || !d.Preemptive {
+	if !d.Kerberos || !d.Preemptive || d.Upstream.Scheme != "" {
 		k.spares.drop(false)
 		return nil
 	}
@@ -236,19 +286,21 @@ func (c *session) spare(ctx context.Context, d *Decision, k *known, fresh bool) 
 	return u
 }
 
-// token starts an exchange for u and renders its first header line. Only here,
-// in newToken and in challenge does a token exist outside the Authenticator.
-func (c *session) token(ctx context.Context, u *upConn) (ex Exchange, header []byte, size int, err error) {
+// token renders the first header line for u, of ex or, if that is nil, of a new
+// exchange; nil when it has nothing to say yet. Only here, in newToken and in
+// challenge does a token exist outside the Authenticator.
+func (c *session) token(ctx context.Context, u *upConn, carry Exchange) (ex Exchange, header []byte, size int, err error) {
 	if c.s.cfg.Auth == nil {
+		closeExchange(carry)
 		return nil, nil, 0, &Error{Cause: CauseKerberosUnavailable}
 	}
 	u.epoch = c.s.cfg.Auth.Epoch()
-	if !c.s.about(u.up).mayOffer(u.epoch, c.mark) {
+	if u.up.Scheme == "" && !c.s.about(u.up).mayOffer(u.epoch, c.mark) {
 		return nil, nil, 0, fail(CauseTokenRefused, nil, "%s refused the last tokens of this ticket, so none is sent for a moment.", u.up.URL)
 	}
 	wctx, stop := c.watch(ctx)
 	defer stop()
-	if ex, header, size, err = c.s.newToken(wctx, u.up); err != nil {
+	if ex, header, size, err = c.s.newToken(wctx, u.up, carry, c.prefix); err != nil {
 		if wctx.Err() != nil && ctx.Err() == nil {
 			return nil, nil, 0, errClientGone
 		}
@@ -260,18 +312,31 @@ func (c *session) token(ctx context.Context, u *upConn) (ex Exchange, header []b
 	return ex, header, size, nil
 }
 
-// newToken makes the first token for a new connection to up.
-func (s *Server) newToken(ctx context.Context, up *Upstream) (ex Exchange, header []byte, size int, err error) {
+// newToken makes the first token of carry, or of a new exchange if that is nil,
+// for a request to up whose head starts with prefix.
+func (s *Server) newToken(ctx context.Context, up *Upstream, carry Exchange, prefix []byte) (ex Exchange, header []byte, size int, err error) {
 	if up.NoAuth || up.SOCKS {
+		closeExchange(carry)
 		return nil, nil, 0, &Error{Cause: CauseUpstreamNotAllowed}
 	}
 	var tok []byte
-	if ex, err = s.cfg.Auth.Begin(ctx, up); err == nil {
-		if tok, err = ex.Next(ctx, nil); err == nil {
-			header, err = negotiateHeader(ex.Scheme(), tok)
-			size = len(tok)
-			clear(tok)
+	if ex = carry; ex == nil {
+		ex, err = s.cfg.Auth.Begin(ctx, up)
+	}
+	if err == nil {
+		if w, ok := ex.(Watcher); ok {
+			method, rest, _ := bytes.Cut(prefix, []byte{' '})
+			target, _, _ := bytes.Cut(rest, []byte{' '})
+			w.Asked(string(method), string(target))
 		}
+		tok, err = ex.Next(ctx, nil)
+	}
+	if err == nil && (tok != nil || up.Scheme != SchemeDigest) {
+		if header, err = credentials(up.scheme(), tok); up.scheme() != ex.Scheme() {
+			err = &Error{Cause: CauseInternal, Err: errors.New("the exchange speaks another scheme than the upstream is set to")}
+		}
+		size = len(tok)
+		clear(tok)
 	}
 	if err != nil {
 		closeExchange(ex)
@@ -281,59 +346,68 @@ func (s *Server) newToken(ctx context.Context, up *Upstream) (ex Exchange, heade
 }
 
 // challenge reads a 407. It returns the header line of a further leg on the
-// same connection, or nil when only a new attempt can help.
-func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Decision, size, leg int, b *upload) ([]byte, error) {
-	var ch challenges
+// same connection, or nil when only a new attempt can help; that goes on with ex
+// if again is set.
+func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Decision, size, leg int, b *upload) (_ []byte, again bool, _ error) {
+	ch := challenges{want: u.up.scheme()}
 	c.resp.values("proxy-authenticate", ch.add)
 	if u.up.NoAuth {
 		e := fail(CauseUpstreamNotAllowed, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
 		e.Text = "A proxy that is not on the list of allowed proxies asks for credentials. It got none."
 		e.Hint = "If it is your company's, add it to upstream in the settings, or ask your administrator."
-		return nil, e
+		return nil, false, e
 	}
 	if !d.Kerberos {
-		return nil, fail(CauseKerberosOff, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
+		return nil, false, fail(CauseKerberosOff, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
 	}
-	if !ch.negotiate {
-		if ex != nil {
+	if !ch.found {
+		if size > 0 {
 			c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: CauseNegotiateNotOffered, TokenBytes: size, Date: c.resp.date})
 		}
-		return nil, fail(CauseNegotiateNotOffered, nil, "%s offers: %s.", u.up.URL, offer(ch.offered))
+		e := fail(CauseNegotiateNotOffered, nil, "%s offers: %s.", u.up.URL, offer(ch.offered))
+		if u.up.Scheme != "" {
+			e.Text = "The corporate proxy does not offer the way to log in that is set for it (" + u.up.Scheme + ")."
+			e.Hint = "Correct its line in upstream_auth in the settings, or take it out: without one Kerberos is used."
+		}
+		return nil, false, e
 	}
-	if strings.HasPrefix(string(ch.data), string(ntlmSignature)) {
-		return nil, fail(CauseNTLM, nil, "%s answered with an NTLM challenge.", u.up.URL)
+	if u.up.Scheme == "" && strings.HasPrefix(string(ch.data), string(ntlmSignature)) {
+		return nil, false, fail(CauseNTLM, nil, "%s answered with an NTLM challenge.", u.up.URL)
 	}
 	if ex == nil || ch.data == nil && !ch.bad {
-		return nil, nil
+		return nil, false, nil
 	}
 	// A continuation belongs to this context and this connection (RFC 4559 §5).
 	refusal := func(err error, text string) error {
 		e := refused(u, &c.resp)
 		e.Err = err
 		e.Detail += " " + text
+		judge(ex, true, false)
 		c.s.about(u.up).judged(false, u.epoch, time.Now())
 		c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: e.Cause, TokenBytes: size, Date: c.resp.date})
 		return e
 	}
 	if ch.bad {
-		return nil, refusal(nil, "Its answer is not valid base64.")
+		return nil, false, refusal(nil, "Its answer is not valid base64.")
 	}
 	tok, err := ex.Next(ctx, ch.data)
 	switch {
+	case err == nil && tok == nil && u.up.Scheme == SchemeDigest:
+		return nil, true, nil
 	case err != nil:
-		return nil, refusal(err, "It ended the negotiation.")
+		return nil, false, refusal(err, "It ended the negotiation.")
 	case tok == nil:
-		return nil, refusal(nil, "It went on with a negotiation that was complete.")
+		return nil, false, refusal(nil, "It went on with a negotiation that was complete.")
 	case leg >= maxLegs:
-		return nil, refusal(nil, "The negotiation did not end.")
+		return nil, false, refusal(nil, "The negotiation did not end.")
 	case !b.replayable() || b != nil && !b.finished:
-		return nil, &Error{Cause: CauseBodyNotReplayable}
+		return nil, false, &Error{Cause: CauseBodyNotReplayable}
 	case !u.drain(&c.resp):
-		return nil, refusal(nil, "It closed the connection in the middle of the negotiation.")
+		return nil, false, refusal(nil, "It closed the connection in the middle of the negotiation.")
 	}
-	header, err := negotiateHeader(ex.Scheme(), tok)
+	header, err := credentials(u.up.scheme(), tok)
 	clear(tok)
-	return header, err
+	return header, false, err
 }
 
 func offer(schemes []string) string {
@@ -343,9 +417,20 @@ func offer(schemes []string) string {
 	return strings.Join(schemes, ", ")
 }
 
+// What a person is told whose password an upstream did not take.
+const (
+	PasswordRefusedText = "The corporate proxy did not accept the user name or the password."
+	PasswordRefusedHint = "Set the password again: kerbpass upstream-password set. Until then it is not tried again, so that no account gets locked."
+)
+
 // refused describes a refused token; clocks are compared because every refusal
 // of a Negotiate proxy looks the same and skew is its commonest reason.
 func refused(u *upConn, r *response) *Error {
+	if u.up.Scheme != "" {
+		e := fail(CauseTokenRefused, nil, "%s answered 407 to it.", u.up.URL)
+		e.Text, e.Hint = PasswordRefusedText, PasswordRefusedHint
+		return e
+	}
 	e := fail(CauseTokenRefused, nil, "%s answered 407 to a fresh token.", u.up.URL)
 	if skew := time.Since(r.date); !r.date.IsZero() && skew.Abs() > 2*time.Minute {
 		e.Detail += " Its clock differs from this computer's by " + skew.Abs().Round(time.Second).String() + "."
@@ -356,6 +441,10 @@ func refused(u *upConn, r *response) *Error {
 // accepted takes note of an answer that was no 407, and lets the exchange see
 // what the upstream says about itself (H1, H2).
 func (c *session) accepted(ctx context.Context, u *upConn, ex Exchange, size int, d *Decision) error {
+	if ex != nil && size == 0 { // it had nothing to say
+		ex.Close()
+		ex = nil
+	}
 	if ex == nil {
 		switch {
 		case u.authed && !u.served:
@@ -367,10 +456,11 @@ func (c *session) accepted(ctx context.Context, u *upConn, ex Exchange, size int
 		return nil
 	}
 	defer ex.Close()
-	var ch challenges
+	judge(ex, true, true)
+	ch := challenges{want: "Negotiate"} // none of the others proves the upstream
 	c.resp.values("proxy-authenticate", ch.add)
 	c.resp.values("proxy-authentication-info", ch.add)
-	proven := c.resp.status < 300 && (ch.data != nil || ch.bad)
+	proven := u.up.Scheme == "" && c.resp.status < 300 && (ch.data != nil || ch.bad)
 	if proven {
 		if _, err := ex.Next(ctx, ch.data); err != nil || ch.bad {
 			c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthFailed, Cause: CauseTokenRefused, TokenBytes: size})

@@ -183,7 +183,7 @@ func (c *session) handle(ctx context.Context, start time.Time) bool {
 		return c.refuse(ev, &Error{Cause: CauseLoop}, closing)
 	case r.maxFwd == 0 && (r.method == "OPTIONS" || r.method == "TRACE"):
 		return c.answerHere(ev, closing)
-	case r.method == "TRACE" && d.Kerberos && (d.Route == RouteProxy || len(d.Fallbacks) > 0):
+	case r.method == "TRACE" && d.shows():
 		// Whoever answers it repeats the head, credentials included (RFC 9110
 		// §9.3.8).
 		return c.refuse(ev, fail(CausePolicy, nil, "TRACE is not sent through a proxy that is authenticated to."), closing)

@@ -133,7 +133,7 @@ func (s *Server) makeSpare(ctx context.Context, up *Upstream) (*upConn, error) {
 	}
 	u.epoch, u.since = s.cfg.Auth.Epoch(), s.now()
 	u.ahead = &advance{made: u.since}
-	u.ahead.ex, u.ahead.header, u.ahead.size, err = s.newToken(ctx, up)
+	u.ahead.ex, u.ahead.header, u.ahead.size, err = s.newToken(ctx, up, nil, nil)
 	if err != nil {
 		u.Close()
 		return nil, err

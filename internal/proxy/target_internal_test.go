@@ -189,12 +189,40 @@ func TestD1Challenges(t *testing.T) {
 		{"none", nil, false, "", false, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var c challenges
+			c := challenges{want: "Negotiate"}
 			for _, v := range tt.values {
 				c.add([]byte(v))
 			}
-			if c.negotiate != tt.negotiate || string(c.data) != tt.data || c.bad != tt.bad || strings.Join(c.offered, ",") != tt.offered {
+			if c.found != tt.negotiate || string(c.data) != tt.data || c.bad != tt.bad || strings.Join(c.offered, ",") != tt.offered {
 				t.Errorf("got %+v, want %+v", c, tt)
+			}
+		})
+	}
+}
+
+func TestChallengesOfOtherSchemes(t *testing.T) {
+	for _, tt := range []struct {
+		want, name string
+		values     []string
+		found      bool
+		data       string
+	}{
+		{SchemeBasic, "basic", []string{`Basic realm="a, b"`, "Negotiate"}, true, ""},
+		{SchemeBasic, "not offered", []string{"Negotiate", `Digest realm="Basic x"`}, false, ""},
+		{SchemeNTLM, "bare", []string{"Negotiate, NTLM"}, true, ""},
+		{SchemeNTLM, "data", []string{"Negotiate", "ntlm YWJj"}, true, "abc"},
+		{SchemeDigest, "one line", []string{`Digest realm="x, y", nonce="n",qop="auth"`}, true, `realm="x, y", nonce="n", qop="auth"`},
+		{SchemeDigest, "between others", []string{`Basic realm="b", Digest realm="x", nonce="n", Negotiate, NTLM`}, true, `realm="x", nonce="n"`},
+		{SchemeDigest, "others' parameters", []string{`Digest nonce="n", Basic realm="b", charset="UTF-8"`}, true, `nonce="n"`},
+		{SchemeDigest, "two", []string{`Digest nonce="1", algorithm=SHA-256`, `Digest nonce="2"`}, true, "nonce=\"1\", algorithm=SHA-256\nnonce=\"2\""},
+	} {
+		t.Run(tt.want+" "+tt.name, func(t *testing.T) {
+			c := challenges{want: tt.want}
+			for _, v := range tt.values {
+				c.add([]byte(v))
+			}
+			if c.found != tt.found || string(c.data) != tt.data || c.bad {
+				t.Errorf("got %+v (%q), want %+v", c, c.data, tt)
 			}
 		})
 	}
@@ -288,9 +316,9 @@ func FuzzChallenge(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, v []byte) {
-		var c challenges
+		c := challenges{want: "Negotiate"}
 		c.add(v)
-		if c.negotiate && !bytes.Contains(bytes.ToLower(v), []byte("negotiate")) {
+		if c.found && !bytes.Contains(bytes.ToLower(v), []byte("negotiate")) {
 			t.Fatalf("Negotiate found in %q", v)
 		}
 		if len(c.offered) > 16 {
