@@ -73,6 +73,9 @@ var table = []setting{
 		Doc: "upstream proxies in order of preference; empty: environment, then the system's setting"},
 		field: func(v *Values) any { return &v.Upstream }, check: checkUpstream,
 		fromEnv: func(s string) any { return []string{s} }},
+	{KeyInfo: KeyInfo{Key: "upstream_auth", Kind: KindList, Default: []string{},
+		Doc: `upstreams that want a password instead of Kerberos: "URL basic|digest|ntlm USER", the password is in the keyring`},
+		field: func(v *Values) any { return &v.UpstreamAuth }, check: checkUpstreamAuth},
 	{KeyInfo: KeyInfo{Key: "pac", Kind: KindString, Default: "", Flag: "--pac",
 		Doc: `proxy auto-configuration: URL or file; "auto" asks the system`},
 		field: func(v *Values) any { return &v.PAC }, check: checkPAC},
@@ -437,6 +440,32 @@ func checkUpstreamHost(s string) (string, error) {
 		}
 	}
 	return strings.ToLower(s), nil
+}
+
+// checkUpstreamAuth returns "URL scheme USER", the URL as in upstream and the
+// scheme in lower case.
+func checkUpstreamAuth(s string) (string, error) {
+	const want = "write http://proxy.corp.example:8080 ntlm CORP\\alice"
+	address, rest, _ := strings.Cut(strings.TrimSpace(s), " ")
+	scheme, user, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	scheme, user = strings.ToLower(scheme), strings.TrimSpace(user)
+	address, err := checkUpstream(address)
+	switch {
+	case err != nil:
+		return "", err
+	case scheme != "basic" && scheme != "digest" && scheme != "ntlm": // not shown: it may be a password
+		return "", fmt.Errorf("the way to log in must be basic, digest or ntlm: %s", want)
+	case user == "":
+		return "", fmt.Errorf("the user name is missing: %s", want)
+	case scheme != "ntlm" && strings.Contains(user, ":"):
+		return "", errors.New("the user name holds a colon: a password does not belong here, but into the keyring")
+	case len(user) > 256:
+		return "", errors.New("the user name is too long")
+	}
+	if _, err := checkText(user); err != nil {
+		return "", err
+	}
+	return address + " " + scheme + " " + user, nil
 }
 
 func checkPAC(s string) (string, error) {

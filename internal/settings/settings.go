@@ -48,10 +48,11 @@ var (
 // Values holds every setting, valid and complete. The slices are shared: read
 // them, do not change them.
 type Values struct {
-	Listen   []string // loopback "address:port"
-	Upstream []string // "http://host:port", in order of preference; empty: none known
-	PAC      string   // URL, file or "auto"; "" is none
-	NoProxy  []string // suffix rules
+	Listen       []string // loopback "address:port"
+	Upstream     []string // "http://host:port", in order of preference; empty: none known
+	UpstreamAuth []string // "http://proxy.corp.example:8080 basic alice"
+	PAC          string   // URL, file or "auto"; "" is none
+	NoProxy      []string // suffix rules
 
 	BypassExact []string // exact host names
 

@@ -63,7 +63,7 @@ func defaults() settings.Values {
 	return settings.Values{
 		Listen: []string{"127.0.0.1:5372", "[::1]:5372"}, Upstream: []string{}, NoProxy: []string{}, BypassExact: []string{},
 		KerberosEnabled: true, KerberosUpstreams: []string{}, KerberosCanonicalize: "off", KerberosPreemptive: true, KerberosRemindBefore: 30 * time.Minute,
-		KerberosRenew: "auto", SameUserOnly: true, AllowUsers: []string{}, ConnectPorts: []string{}, NotifyExpiring: true, NotifyExpired: true,
+		KerberosRenew: "auto", SameUserOnly: true, AllowUsers: []string{}, ConnectPorts: []string{}, UpstreamAuth: []string{}, NotifyExpiring: true, NotifyExpired: true,
 	}
 }
 
@@ -87,6 +87,7 @@ func TestDefaults(t *testing.T) {
 const fullFile = `version = 1
 listen = ["127.0.0.1:1"]
 upstream = ["proxy.corp.example:8080", "https://b.example/"]
+upstream_auth = ["proxy.corp.example:8080  NTLM  CORP\\alice", "https://b.example digest alice"]
 pac = "auto"
 no_proxy = [".corp.example"]
 
@@ -121,7 +122,8 @@ func TestEverySettingFromTheFile(t *testing.T) {
 	snap := s.Snapshot()
 	want := settings.Values{
 		Listen: []string{"127.0.0.1:1"}, Upstream: []string{"http://proxy.corp.example:8080", "https://b.example"}, PAC: "auto",
-		NoProxy: []string{".corp.example"}, BypassExact: []string{"git.corp.example"}, KerberosSPN: "HTTP/other.corp.example",
+		UpstreamAuth: []string{`http://proxy.corp.example:8080 ntlm CORP\alice`, "https://b.example digest alice"},
+		NoProxy:      []string{".corp.example"}, BypassExact: []string{"git.corp.example"}, KerberosSPN: "HTTP/other.corp.example",
 		KerberosCanonicalize: "cname", KerberosCache: "FILE:/tmp/x", KerberosRemindBefore: 90 * time.Minute, KerberosRenew: "ask",
 		KerberosRemember: "alice@CORP.EXAMPLE", KerberosUpstreams: []string{"proxy2.corp.example:8080", "proxy3.corp.example"},
 		AllowUsers: []string{"root"}, ConnectPorts: []string{"443", "8000-8999"}, NotifyValid: true, Language: "de",
@@ -392,6 +394,12 @@ func TestProblems(t *testing.T) {
 		{"upstream = [\"a b\"]\n", 1, 13, "upstream", "proxy URL", false},
 		{"upstream = [\"http://a\", 3]\n", 1, 25, "upstream", "a number", false},
 		{"upstream = \"http://a\"\n", 1, 12, "upstream", "a list of strings", false},
+		{"upstream_auth = [\"http://x:1\"]\n", 1, 18, "upstream_auth", "basic, digest or ntlm", false},
+		{"upstream_auth = [\"http://x:1 negotiate alice\"]\n", 1, 18, "upstream_auth", "basic, digest or ntlm", false},
+		{"upstream_auth = [\"http://x:1 basic\"]\n", 1, 18, "upstream_auth", "user name is missing", false},
+		{"upstream_auth = [\"http://x:1 basic alice:pw\"]\n", 1, 18, "upstream_auth", "keyring", false},
+		{"upstream_auth = [\"http://alice:pw@x:1 basic alice\"]\n", 1, 18, "upstream_auth", "remove everything", false},
+		{"upstream_auth = [\"ftp://x:1 basic alice\"]\n", 1, 18, "upstream_auth", "not supported", false},
 		{"pac = \"ftp://x/p\"\n", 1, 7, "pac", "ftp", false},
 		{"[kerberos]\nenabled = \"yes\"\n", 2, 11, "kerberos.enabled", "true or false", false},
 		{"[kerberos]\nremind_before = 30\n", 2, 17, "kerberos.remind_before", "30m", false},
