@@ -36,6 +36,7 @@ type appConfig struct {
 	control net.Listener // nil: no control channel; closed by run
 
 	keyring passwords            // nil: no password is remembered
+	logins  loginPasswords       // nil: no upstream gets a password
 	system  *systemProxies       // nil: not asked
 	policy  *organisation.Source // nil: none
 
@@ -72,7 +73,8 @@ type app struct {
 // policy is one immutable picture of the settings, made for the request path.
 type policy struct {
 	table      *route.Table
-	upstreams  []*proxy.Upstream // in order of preference
+	upstreams  []*proxy.Upstream        // in order of preference
+	logins     map[string]*loginAccount // by upstream: those that want a password
 	kerberos   bool
 	preemptive bool
 	spn        string
@@ -306,17 +308,18 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 	for _, s := range snap.ConnectPorts {
 		p.ports = append(p.ports, portRange(s))
 	}
+	old := a.now.Load()
+	p.logins = a.accounts(snap, old)
 	for _, s := range snap.Upstream {
 		up, err := parseUpstream(s)
 		if err != nil {
 			return err
 		}
-		p.upstreams = append(p.upstreams, up)
+		p.upstreams = append(p.upstreams, p.withLogin(up))
 	}
 	if len(p.upstreams) > 0 {
 		p.table.Upstream = p.upstreams[0].URL
 	}
-	old := a.now.Load()
 	if old != nil && fmt.Sprint(old.allow) == fmt.Sprint(p.allow) {
 		p.peers = old.peers
 	} else if err := p.openPeers(a.log); err != nil {
@@ -328,7 +331,7 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 		old.peers.Close()
 	}
 	if a.tickets.use(ticketConfigOf(snap)) || old != nil &&
-		(old.kerberos != p.kerberos || old.spn != p.spn || old.canonical != p.canonical || !slices.Equal(old.upstreamURLs(), p.upstreamURLs())) {
+		(old.kerberos != p.kerberos || old.spn != p.spn || old.canonical != p.canonical || !slices.Equal(old.upstreamURLs(), p.upstreamURLs()) || !sameLogins(old, p)) {
 		a.forget("settings changed")
 	}
 	a.changed()

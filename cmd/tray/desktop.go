@@ -203,6 +203,7 @@ func (d *desktop) facts(now time.Time) ui.Facts {
 	if why, when := a.state.path.error(); why != nil {
 		f.Problems = append(f.Problems, ui.Problem{Cause: string(why.Cause), Detail: why.Detail, At: when})
 	}
+	f.Problems = append(f.Problems, a.loginProblems(f.Problems, now)...)
 	f.Recent = d.recent(now)
 	return f
 }

@@ -373,7 +373,11 @@ func (x *examination) start(c *cli, values map[string]any) error {
 	if err != nil {
 		return err
 	}
-	if x.app, err = newApp(appConfig{store: store, log: log}); err != nil {
+	keyring, err := newKeyring()
+	if err != nil {
+		return err
+	}
+	if x.app, err = newApp(appConfig{store: store, log: log, logins: keyring}); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())

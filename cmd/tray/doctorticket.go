@@ -23,6 +23,9 @@ func (x *examination) kerberosOn() bool { return x.app.now.Load().kerberos && x.
 // then, and there may be no library to ask.
 func (x *examination) withKerberos(check func(context.Context) doctor.Finding) func(context.Context) doctor.Finding {
 	return func(ctx context.Context) doctor.Finding {
+		if x.known().byPassword() {
+			return needless("The upstream gets a password, no ticket.")
+		}
 		if !x.kerberosOn() {
 			return needless("Kerberos is off.")
 		}
@@ -32,6 +35,9 @@ func (x *examination) withKerberos(check func(context.Context) doctor.Finding) f
 
 func (x *examination) checkKerberos(context.Context) doctor.Finding {
 	cur := x.app.tickets.cur.Load()
+	if x.known().byPassword() {
+		return needless("The upstream gets a password, no ticket.")
+	}
 	if !x.kerberosOn() {
 		state, action := "Kerberos is switched off", "Switch it on: kerbpass kerberos on."
 		if d := x.described[theSwitch]; d.Locked && d.Value == false {

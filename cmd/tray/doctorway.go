@@ -450,6 +450,9 @@ func (x *examination) speaksTLS(ctx context.Context, up *proxy.Upstream) bool {
 // judgeOffers looks for Kerberos in what an upstream wants.
 func judgeOffers(up *proxy.Upstream, schemes []string) doctor.Finding {
 	list := strings.Join(schemes, ", ")
+	if up.Scheme != "" {
+		return judgeLogin(up, schemes, list)
+	}
 	switch {
 	case has(schemes, "Negotiate"):
 		return good("407, and it offers %s.", list)
@@ -492,7 +495,7 @@ func (x *examination) checkClock(ctx context.Context) doctor.Finding {
 	}
 	// Libraries know the KDC's time and can make up for it, so the proof is a
 	// token at the upstream.
-	if !f.asks || !x.kerberosOn() {
+	if !f.asks || !x.kerberosOn() || f.byPassword() {
 		return noted(proxy.CauseClockSkew, setClock, "%s.", f.byHowMuch())
 	}
 	if h := x.present(ctx); h.err == nil && h.tokenErr == nil && h.status != http.StatusProxyAuthRequired {
@@ -560,6 +563,9 @@ func (x *examination) checkAccepted(ctx context.Context) doctor.Finding {
 	if !f.asks {
 		return needless("The upstream does not ask for a token.")
 	}
+	if f.byPassword() {
+		return needless("The upstream gets a password, no token: the next check sends it.")
+	}
 	h := x.present(ctx)
 	last := ""
 	if x.lastAuth.Time != nil && x.lastAuth.Result != proxy.AuthNone {
@@ -603,6 +609,9 @@ func (x *examination) checkRequests(ctx context.Context) doctor.Finding {
 		}
 		if cause, kerbpass := kerbpassCause(resp.Header); kerbpass {
 			text, hint, _ := cause.Explain()
+			if x.known().byPassword() && cause == proxy.CauseTokenRefused {
+				text, hint = proxy.PasswordRefusedText, proxy.PasswordRefusedHint
+			}
 			return broken(cause, hint, "A request through %s failed. %s", x.through, text)
 		}
 		proxied = fmt.Sprintf("Through the upstream: it answered %d after %d ms.", resp.StatusCode, time.Since(began).Milliseconds())

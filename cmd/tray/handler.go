@@ -60,6 +60,10 @@ func (a *app) handler() http.Handler {
 		}
 	})
 	mux.HandleFunc("POST /v1/pause", a.servePause)
+	mux.HandleFunc("POST /v1/passwords", func(w http.ResponseWriter, r *http.Request) {
+		a.resetLogins()
+		control.WriteJSON(w, struct{}{})
+	})
 	mux.HandleFunc("POST /v1/window", func(w http.ResponseWriter, r *http.Request) {
 		err := error(errNoWindow)
 		if a.openWindow != nil {

@@ -100,7 +100,7 @@ func (c *cli) openApp(flags runFlags) (*app, error) {
 	if err != nil {
 		return nil, failf(exitFailed, "Check what is named there. "+noChannelHint, "The control channel cannot be opened: %v.", err)
 	}
-	a, err := newApp(appConfig{store: store, log: log, control: l, keyring: keyring, system: c.system, policy: c.policySource()})
+	a, err := newApp(appConfig{store: store, log: log, control: l, keyring: keyring, logins: keyring, system: c.system, policy: c.policySource()})
 	if err != nil {
 		l.Close()
 		return nil, err

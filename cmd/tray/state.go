@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,21 +94,23 @@ func ticketReportOf(t ticket.Snapshot) ticketReport {
 }
 
 type proxyReport struct {
-	State          string     `json:"state"` // listening, not_running
-	Listen         []string   `json:"listen"`
-	Upstream       string     `json:"upstream"`
-	UpstreamSource string     `json:"upstream_source"`
-	Kerberos       bool       `json:"kerberos"`
-	PausedUntil    *string    `json:"paused_until"`
-	Open           int        `json:"open_connections"`
-	LastAuth       authReport `json:"last_auth"`
+	State          string        `json:"state"` // listening, not_running
+	Listen         []string      `json:"listen"`
+	Upstream       string        `json:"upstream"`
+	UpstreamSource string        `json:"upstream_source"`
+	Kerberos       bool          `json:"kerberos"`
+	PausedUntil    *string       `json:"paused_until"`
+	Open           int           `json:"open_connections"`
+	LastAuth       authReport    `json:"last_auth"`
+	Logins         []loginReport `json:"logins"` // of upstreams that want a password
 }
 
 type authReport struct {
 	Time       *string          `json:"time"`
 	Result     proxy.AuthResult `json:"result"`
 	Cause      proxy.Cause      `json:"cause"`
-	SPN        string           `json:"spn"`
+	SPN        string           `json:"spn"` // "" of a scheme other than Negotiate
+	Scheme     string           `json:"scheme"`
 	TokenBytes int              `json:"token_bytes"`
 }
 
@@ -165,7 +168,7 @@ var pathCauses = map[proxy.Cause]bool{
 	proxy.CauseNegotiateNotOffered: true, proxy.CauseNTLM: true, proxy.CauseKerberosOff: true, proxy.CauseKerberosUnavailable: true,
 	proxy.CauseUpstreamUnreachable: true, proxy.CauseUpstreamUnresolved: true, proxy.CauseUpstreamTLS: true, proxy.CauseUpstreamNotAllowed: true,
 	proxy.CauseNoTicket: true, proxy.CauseTicketExpired: true, proxy.CauseKDCUnreachable: true, proxy.CauseSPNUnknown: true,
-	proxy.CauseClockSkew: true, proxy.CauseTokenRefused: true, proxy.CauseTokenTooLarge: true, proxy.CauseLoop: true,
+	proxy.CauseClockSkew: true, proxy.CauseTokenRefused: true, proxy.CauseNoPassword: true, proxy.CauseTokenTooLarge: true, proxy.CauseLoop: true,
 }
 
 // judgePath remembers whether the last request through the upstream got there.
@@ -266,7 +269,9 @@ func (s *state) Authenticated(e proxy.AuthEvent) {
 		switch {
 		case e.Cause != "":
 			attrs := []any{"upstream", e.Upstream.URL, "cause", string(e.Cause)}
-			if e.TokenBytes > 0 {
+			if e.Upstream.Scheme != "" {
+				attrs = append(attrs, "scheme", e.Upstream.Scheme)
+			} else if e.TokenBytes > 0 {
 				spn, _ := servicePrincipal(context.Background(), e.Upstream, s.app.now.Load().spn, "off")
 				attrs = append(attrs, "spn", spn, "token_bytes", e.TokenBytes)
 			}
@@ -294,12 +299,23 @@ func (a *app) report(ctx context.Context) report {
 	a.state.mu.Unlock()
 	path, _ := a.state.path.error()
 	if last.Result != "" {
-		spn, _ := servicePrincipal(ctx, last.Upstream, p.spn, "off")
-		r.Proxy.LastAuth = authReport{utc(last.Time), last.Result, last.Cause, spn, last.TokenBytes}
+		spn, scheme := "", last.Upstream.Scheme
+		if scheme == "" {
+			spn, _ = servicePrincipal(ctx, last.Upstream, p.spn, "off")
+			scheme = "Negotiate"
+		}
+		r.Proxy.LastAuth = authReport{utc(last.Time), last.Result, last.Cause, spn, scheme, last.TokenBytes}
+	}
+	var wrong []problem
+	r.Proxy.Logins, wrong = loginReports(snap, p.logins)
+	for _, w := range wrong {
+		if !r.has(w.Cause) {
+			r.Problems = append(r.Problems, w)
+		}
 	}
 	if path != nil && !r.has(path.Cause) {
 		text, hint, _ := path.Cause.Explain()
-		r.Problems = append(r.Problems, problem{path.Cause, strings.TrimSpace(text + " " + path.Detail), hint})
+		r.Problems = append(r.Problems, problem{path.Cause, strings.TrimSpace(cmp.Or(path.Text, text) + " " + path.Detail), cmp.Or(path.Hint, hint)})
 	}
 	return r
 }
@@ -349,6 +365,9 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 			r.Proxy.Upstream = up.URL
 		}
 	}
+	var wrong []problem
+	r.Proxy.Logins, wrong = loginReports(snap, nil)
+	r.Problems = append(r.Problems, wrong...)
 	r.Ticket.Renewal = renewalReport{Mode: snap.KerberosRenew}
 	cloud := false
 	if cur.backend != nil {
@@ -371,7 +390,7 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 		text, hint, _ := c.Explain()
 		r.Problems = append(r.Problems, problem{c, strings.TrimSpace(text + " " + detail), hint})
 	}
-	if snap.KerberosEnabled {
+	if snap.KerberosEnabled && r.Proxy.loginAt(r.Proxy.Upstream) == nil {
 		switch t.State {
 		case ticket.StateNone:
 			detail := ""
@@ -430,7 +449,7 @@ func (r *report) healthCode() int {
 	switch {
 	case r.Proxy.State != "listening":
 		return exitNotRunning
-	case r.Proxy.Kerberos && r.Ticket.State != ticket.StateValid && r.Ticket.State != ticket.StateExpiring:
+	case r.Proxy.Kerberos && r.Proxy.loginAt(r.Proxy.Upstream) == nil && r.Ticket.State != ticket.StateValid && r.Ticket.State != ticket.StateExpiring:
 		return exitNoTicket
 	}
 	for _, p := range r.Problems {
@@ -485,6 +504,9 @@ func (r *report) text(now time.Time) string {
 	}
 	if r.Proxy.Upstream != "" {
 		line("Upstream", "%s (from %s)", r.Proxy.Upstream, r.Proxy.UpstreamSource)
+		for _, l := range r.Proxy.Logins {
+			line("", "%s: %s", l.Upstream, l.text())
+		}
 	} else {
 		line("Upstream", "none")
 	}
@@ -498,7 +520,7 @@ func (r *report) text(now time.Time) string {
 		if a.Cause != "" {
 			text += " (" + string(a.Cause) + ")"
 		}
-		line("Last login", "%s at %s, %s, token of %d bytes", text, local(a.Time), a.SPN, a.TokenBytes)
+		line("Last login", "%s at %s, %s, token of %d bytes", text, local(a.Time), cmp.Or(a.SPN, a.Scheme), a.TokenBytes)
 	}
 	if says := organisationSays(r.Settings); says != "" {
 		line("Policy", "%s", says)

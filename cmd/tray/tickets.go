@@ -193,11 +193,14 @@ func (c *current) snapshot(ctx context.Context) ticket.Snapshot {
 }
 
 // authenticator is the app as the proxy's Authenticator: one Kerberos token in
-// one leg for each upstream connection.
+// one leg for each upstream connection, or a login where the settings say so.
 type authenticator app
 
 // Begin implements [proxy.Authenticator].
 func (a *authenticator) Begin(ctx context.Context, up *proxy.Upstream) (proxy.Exchange, error) {
+	if up.Scheme != "" {
+		return (*app)(a).beginLogin(ctx, up)
+	}
 	cur := a.tickets.cur.Load()
 	if cur.Manager == nil {
 		return nil, &proxy.Error{Cause: proxy.CauseKerberosUnavailable, Err: cur.err}

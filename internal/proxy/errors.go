@@ -40,6 +40,8 @@ const (
 	CauseBadRequest             Cause = "bad_request"
 	CauseNotYourUser            Cause = "not_your_user"
 	CauseBodyNotReplayable      Cause = "body_not_replayable"
+	CauseNoPassword             Cause = "no_password"
+	CausePasswordInClear        Cause = "password_in_clear"
 	CausePolicy                 Cause = "policy"
 	CauseInternal               Cause = "internal"
 )
@@ -128,6 +130,8 @@ var explanations = map[Cause]struct {
 	CauseBadRequest:             {400, "http_request_error", "The request is not a valid proxy request.", "Check the program that sent it; its proxy setting must be an http:// address."},
 	CauseNotYourUser:            {403, "http_request_denied", "This proxy belongs to another user of this computer.", "Start Kerbpass for your own user. The owner can allow you in access.allow_users."},
 	CauseBodyNotReplayable:      {502, "http_request_error", "The corporate proxy asked for a new token after the upload had started.", "Repeat the request."},
+	CauseNoPassword:             {502, "proxy_configuration_error", "The password for the corporate proxy is not to be had from the keyring.", "Put it there: kerbpass password set. If it is there, unlock the keyring."},
+	CausePasswordInClear:        {502, "proxy_configuration_error", "The password for the corporate proxy travels in the clear: Basic over http:// can be read by everybody on the way.", "Ask for an https:// address of the proxy, or for Kerberos, Digest or NTLM."},
 	CausePolicy:                 {403, "http_request_denied", "Your organisation's policy does not allow this request.", "Ask your administrator."},
 	CauseInternal:               {502, "proxy_internal_error", "Kerbpass could not handle the request.", "Look into the log, and report it."},
 }

@@ -380,8 +380,13 @@ func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Deci
 	// A continuation belongs to this context and this connection (RFC 4559 §5).
 	refusal := func(err error, text string) error {
 		e := refused(u, &c.resp)
-		e.Err = err
-		e.Detail += " " + text
+		var own *Error
+		if u.up.Scheme != "" && errors.As(err, &own) {
+			e = own
+		} else {
+			e.Err = err
+			e.Detail += " " + text
+		}
 		judge(ex, true, false)
 		c.s.about(u.up).judged(false, u.epoch, time.Now())
 		c.s.obs.Authenticated(AuthEvent{Time: time.Now(), Upstream: u.up, Result: AuthRefused, Cause: e.Cause, TokenBytes: size, Date: c.resp.date})
@@ -420,7 +425,7 @@ func offer(schemes []string) string {
 // What a person is told whose password an upstream did not take.
 const (
 	PasswordRefusedText = "The corporate proxy did not accept the user name or the password."
-	PasswordRefusedHint = "Set the password again: kerbpass upstream-password set. Until then it is not tried again, so that no account gets locked."
+	PasswordRefusedHint = "Set the password again: kerbpass password set. Until then it is not tried again, so that no account gets locked."
 )
 
 // refused describes a refused token; clocks are compared because every refusal

@@ -39,6 +39,8 @@ var causes = map[string]scope{
 	"bad_request":              elsewhere,
 	"not_your_user":            elsewhere,
 	"body_not_replayable":      elsewhere,
+	"no_password":              always,
+	"password_in_clear":        elsewhere,
 	"policy":                   elsewhere,
 	"internal":                 always,
 }

@@ -12,7 +12,7 @@ import (
 var contract = strings.Fields(`no_ticket ticket_expired kdc_unreachable spn_unknown clock_skew ntlm_instead_of_kerberos
 	negotiate_not_offered token_refused token_too_large kerberos_off kerberos_unavailable upstream_unreachable upstream_unresolved
 	upstream_tls upstream_not_allowed destination_unreachable destination_unresolved timeout loop_detected bad_request not_your_user
-	body_not_replayable policy internal`)
+	body_not_replayable no_password password_in_clear policy internal`)
 
 // TestCauses: every cause of the contract has words of its own in every
 // language.

@@ -16,7 +16,7 @@ import (
 	"kerbpass/internal/testenv"
 )
 
-// Squid is a running Squid that demands Negotiate.
+// Squid is a running Squid that demands Negotiate, or what a test chooses.
 type Squid struct {
 	Dir, Addr string
 	Port      int
@@ -27,7 +27,9 @@ type Squid struct {
 
 // SquidConfig is what a test can choose.
 type SquidConfig struct {
-	Keytab   string // required; any of its principals is accepted
+	Keytab   string            // required unless Auth is set; any of its principals is accepted
+	Auth     string            // auth_param lines instead of those for Negotiate; {dir} is Squid's folder
+	Files    map[string]string // more files in it
 	Krb5Conf string
 	Extra    string // further lines of squid.conf
 	Faketime string // offset for the whole server, such as "+600s"
@@ -37,7 +39,7 @@ type SquidConfig struct {
 // the test runs as root. It ends with the test.
 func StartSquid(t testing.TB, cfg SquidConfig) *Squid {
 	t.Helper()
-	bin, helper := testenv.Tool(t, "squid"), testenv.Tool(t, "negotiate_kerberos_auth")
+	bin := testenv.Tool(t, "squid")
 	// Not t.TempDir: its parents are closed to user proxy.
 	dir, err := os.MkdirTemp("", "kerbpass-squid-")
 	if err != nil {
@@ -51,11 +53,21 @@ func StartSquid(t testing.TB, cfg SquidConfig) *Squid {
 		}
 	}
 	must(os.Chmod(dir, 0o755))
-	keytab, err := os.ReadFile(cfg.Keytab)
-	must(err)
-	must(os.WriteFile(filepath.Join(dir, "http.keytab"), keytab, 0o600))
+	scheme := strings.ReplaceAll(cfg.Auth, "{dir}", dir)
+	if scheme == "" {
+		keytab, err := os.ReadFile(cfg.Keytab)
+		must(err)
+		must(os.WriteFile(filepath.Join(dir, "http.keytab"), keytab, 0o600))
+		scheme = fmt.Sprintf(`auth_param negotiate program %s -k %s/http.keytab -s GSS_C_NO_NAME
+auth_param negotiate children 8 startup=1 idle=1
+auth_param negotiate keep_alive on`, testenv.Tool(t, "negotiate_kerberos_auth"), dir)
+	}
+	for name, text := range cfg.Files {
+		must(os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
 	conf := []byte("[libdefaults]\n")
 	if cfg.Krb5Conf != "" {
+		var err error
 		conf, err = os.ReadFile(cfg.Krb5Conf)
 		must(err)
 	}
@@ -75,16 +87,14 @@ shutdown_lifetime 0 seconds
 pinger_enable off
 icp_port 0
 netdb_filename none
-auth_param negotiate program %[3]s -k %[2]s/http.keytab -s GSS_C_NO_NAME
-auth_param negotiate children 8 startup=1 idle=1
-auth_param negotiate keep_alive on
+%[3]s
 acl authed proxy_auth REQUIRED
 http_access deny !authed
 http_access allow authed
 http_access deny all
 forwarded_for delete
 %[4]s
-`, s.Addr, dir, helper, cfg.Extra), 0o644))
+`, s.Addr, dir, scheme, cfg.Extra), 0o644))
 	if os.Getuid() == 0 {
 		u, err := user.Lookup("proxy")
 		must(err)

@@ -1,5 +1,6 @@
-// Package keyring remembers one password in the operating system's keyring:
-// the Secret Service (gnome-keyring, KWallet), Keychain or Credential Manager.
+// Package keyring remembers passwords in the operating system's keyring: the
+// Secret Service (gnome-keyring, KWallet), Keychain or Credential Manager. One is
+// a principal's, the others are for logins at proxies.
 //
 // A keyring may wait for ever for the person to unlock it, and the library
 // that talks to it cannot be stopped. So each call runs in a child process,
@@ -119,4 +120,27 @@ func (s *Store) Delete(ctx context.Context, principal string) error {
 func (s *Store) Principal(ctx context.Context) (string, error) {
 	answer, err := s.ask(ctx, "read whose password is remembered", message{kind: opPrincipal})
 	return answer.text, err
+}
+
+// GetLogin returns the password of a login, or [ErrNotFound]. Any text can name
+// one, within the bounds of a principal. The caller wipes the password.
+func (s *Store) GetLogin(ctx context.Context, name string) (ticket.Secret, error) {
+	answer, err := s.ask(ctx, "read password", message{kind: opGetLogin, text: name})
+	if err != nil {
+		return ticket.Secret{}, err
+	}
+	return ticket.NewSecret(answer.secret), nil
+}
+
+// SetLogin remembers the password of a login, and leaves all others alone.
+// Afterwards password still belongs to the caller.
+func (s *Store) SetLogin(ctx context.Context, name string, password ticket.Secret) error {
+	_, err := s.ask(ctx, "remember password", message{kind: opSetLogin, text: name, secret: password.Expose()})
+	return err
+}
+
+// DeleteLogin forgets the password of a login. That there is none is no error.
+func (s *Store) DeleteLogin(ctx context.Context, name string) error {
+	_, err := s.ask(ctx, "forget password", message{kind: opDeleteLogin, text: name})
+	return err
 }

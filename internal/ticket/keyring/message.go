@@ -18,6 +18,9 @@ const (
 	opSet
 	opDelete
 	opPrincipal
+	opGetLogin
+	opSetLogin
+	opDeleteLogin
 
 	done
 	notFound
@@ -87,7 +90,7 @@ func (m message) check() error {
 		return err
 	}
 	switch {
-	case m.kind == opSet && len(m.secret) == 0:
+	case (m.kind == opSet || m.kind == opSetLogin) && len(m.secret) == 0:
 		return errors.New("the password is empty")
 	case len(m.secret) > MaxSecret:
 		return fmt.Errorf("%w: it has %d bytes, at most %d are possible", ErrTooLarge, len(m.secret), MaxSecret)

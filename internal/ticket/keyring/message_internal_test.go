@@ -47,7 +47,7 @@ func TestMessageRefusesWhatIsOutOfBounds(t *testing.T) {
 		{"no body", "\x01\x00\x05\x00\x00\x00\x00", io.ErrUnexpectedEOF},
 		{"half a body", "\x02\x00\x01\x00\x00\x00\x05axy", io.ErrUnexpectedEOF},
 		{"kind 0", "\x00\x00\x00\x00\x00\x00\x00", errMalformed},
-		{"kind 10", "\x0a\x00\x00\x00\x00\x00\x00", errMalformed},
+		{"kind 13", "\x0d\x00\x00\x00\x00\x00\x00", errMalformed},
 		{"long text", "\x01\x04\x01\x00\x00\x00\x00", errMalformed},
 		{"long secret", "\x02\x00\x00\x00\x01\x00\x01", errMalformed},
 		{"4 GiB", "\x02\x00\x00\xff\xff\xff\xff", errMalformed},

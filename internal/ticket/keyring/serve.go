@@ -9,10 +9,11 @@ import (
 	gokeyring "github.com/zalando/go-keyring"
 )
 
-// What the items are called in the keyring. The second one holds the name of
-// the principal whose password the first one holds.
+// What the items are called in the keyring. The last one holds the name of the
+// principal whose password the first one holds.
 const (
 	service        = "kerbpass"
+	loginService   = "kerbpass-upstream"
 	pointerService = "kerbpass-principal"
 	pointerAccount = "remembered"
 )
@@ -63,11 +64,17 @@ func (m message) perform() message {
 	var err error
 	switch m.kind {
 	case opGet:
-		answer.secret, err = get(m.text)
+		answer.secret, err = get(service, m.text)
 	case opSet:
 		err = remember(m.text, m.secret)
 	case opDelete:
 		err = forget(m.text)
+	case opGetLogin:
+		answer.secret, err = get(loginService, m.text)
+	case opSetLogin:
+		err = gokeyring.Set(loginService, m.text, string(m.secret))
+	case opDeleteLogin:
+		err = ignoreNotFound(gokeyring.Delete(loginService, m.text))
 	case opPrincipal:
 		answer.text, err = remembered()
 	default:
@@ -80,8 +87,8 @@ func (m message) perform() message {
 	return answer
 }
 
-func get(principal string) ([]byte, error) {
-	password, err := gokeyring.Get(service, principal)
+func get(service, name string) ([]byte, error) {
+	password, err := gokeyring.Get(service, name)
 	if err == nil && len(password) > MaxSecret {
 		return nil, gokeyring.ErrSetDataTooBig // not ours: it could not have been set
 	}
