@@ -508,11 +508,19 @@ func TestStatusPageTellsEachState(t *testing.T) {
 		{"did not accept you", func(o object) { o["last_auth"].(object)["result"] = "refused" }},
 		{"switched off", func(o object) { o["kerberos"] = false }},
 		{"paused until", func(o object) { o["paused_until"] = in(time.Hour) }},
+		{"ready, with a password", func(o object) {
+			o["logins"] = []any{object{"upstream": o["upstream"], "scheme": "Basic", "user": "alice", "state": "accepted", "in_clear": true}}
+		}},
+		{"has no password of yours", func(o object) { o["logins"].([]any)[0].(object)["state"] = "refused" }},
 		{"No company proxy", func(o object) { o["upstream"] = "" }},
 		{"not running", func(o object) { o["state"] = "not_running" }},
 	} {
 		p.set(func() { x.change(p.part("proxy")) })
 		p.says("proxy-state", x.says)
+		if strings.Contains(x.says, "password") {
+			p.says("proxy-lead", "of alice")
+			p.says("proxy-lead", "(Basic)")
+		}
 	}
 	// Words of the page's language come first, and what was said stays.
 	p.set(func() {

@@ -63,10 +63,16 @@ function renewal(ticket) {
   return t("renewal.impossible");
 }
 
+// loginOf is how the upstream is logged in at with a password, if it is.
+const loginOf = (proxy) => (proxy.logins ?? []).find((l) => l.upstream === proxy.upstream);
+
 // judge tells the proxy's state in a word and a mood, worst first.
 function judge(proxy, ticket) {
   if (proxy.state !== "listening") return ["down", "bad"];
   if (!proxy.upstream) return ["no_upstream", "warn"];
+  const login = loginOf(proxy); // Kerberos has no part in it
+  if (login?.state === "refused" || login?.state === "missing") return ["no_password", "bad"];
+  if (login) return ["password", login.in_clear ? "warn" : "good"];
   if (proxy.paused_until) return ["paused", "warn"];
   if (!proxy.kerberos) return ["off", "warn"];
   if (!isUsable(ticket)) return ["waiting", "warn"];
@@ -78,15 +84,15 @@ function drawProxy(proxy, ticket) {
   const [state, mood] = judge(proxy, ticket);
   setMood($("proxy-card"), mood);
   setText($("proxy-state"), t(`proxy.${state}`, { time: proxy.paused_until ? clock(proxy.paused_until) : "" }));
-  setText($("proxy-lead"), t(`proxy.${state}.lead`));
+  setText($("proxy-lead"), t(`proxy.${state}.lead`, loginOf(proxy) ?? {}));
   setText($("proxy-listen"), proxy.listen.join(", "));
   setText($("proxy-upstream"), proxy.upstream || t("proxy.none"));
 }
 
-function drawLastAuth({ time, result, spn, token_bytes: size }) {
+function drawLastAuth({ time, result, spn, scheme, token_bytes: size }) {
   const words = [t(`auth.${result}`)];
   if (time) words.push(clock(time));
-  if (spn) words.push(spn);
+  if (spn || scheme) words.push(spn || scheme);
   if (size) words.push(t("auth.token", { size: bytes(size) }));
   setText($("proxy-last-auth"), words.join(" · "));
 }
