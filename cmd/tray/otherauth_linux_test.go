@@ -52,6 +52,7 @@ func TestPasswordFromTheKeyring(t *testing.T) {
 	if out, code := desktop.kerbpass("status"); code != 5 || !strings.Contains(out, "refused; not tried again") || !strings.Contains(out, "in the clear") {
 		t.Errorf("status: %d\n%s", code, out)
 	}
+	w.squid.WaitLog(func(e proxytest.Entry) bool { return e.Status == "407" && e.User == "alice" })
 	asked := 0
 	for _, e := range w.squid.Log() {
 		if e.Status != "0" {

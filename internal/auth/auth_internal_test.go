@@ -262,6 +262,18 @@ func TestNothingWithoutThePassword(t *testing.T) {
 	}
 }
 
+// A verdict that comes late is about the password that was sent.
+func TestLateVerdict(t *testing.T) {
+	a, _ := account(t, Basic, "alice")
+	x := begin(t, a)
+	next(t, x, "")
+	a.Reset()
+	x.Judged(false)
+	if st, _ := a.State(); st != Unused {
+		t.Errorf("%s after a verdict on the old password", st)
+	}
+}
+
 func TestDigest(t *testing.T) {
 	a, _ := account(t, Digest, "Mufasa")
 	x := begin(t, a)

@@ -23,7 +23,7 @@ type logins struct {
 	begun   int
 	open    int
 	refused int
-	nonce   string // of Digest, for everybody
+	nonce   string // of Digest, one that works and is not in use
 }
 
 func (l *logins) Epoch() uint64 { return 1 }
@@ -43,6 +43,7 @@ func (l *logins) Begin(context.Context, *proxy.Upstream) (proxy.Exchange, error)
 type login struct {
 	l              *logins
 	method, target string
+	nonce          string
 }
 
 func (x *login) Scheme() string              { return x.l.scheme }
@@ -60,6 +61,8 @@ func (x *login) Judged(accepted bool) {
 	defer x.l.mu.Unlock()
 	if !accepted {
 		x.l.refused++
+	} else {
+		x.l.nonce = x.nonce
 	}
 }
 
@@ -73,17 +76,21 @@ func (x *login) Next(_ context.Context, challenge []byte) ([]byte, error) {
 		return []byte("NTLMSSP\x00\x01"), nil
 	case x.l.scheme == proxy.SchemeNTLM && string(challenge) == "NTLMSSP\x00\x02":
 		return []byte("NTLMSSP\x00\x03" + x.l.password), nil
-	case x.l.scheme == proxy.SchemeDigest && challenge == nil && x.l.nonce == "":
-		return nil, nil
 	case x.l.scheme == proxy.SchemeDigest && challenge == nil:
-		return fmt.Appendf(nil, "nonce=%q, password=%q, for=%q", x.l.nonce, x.l.password, x.method+" "+x.target), nil
+		if x.nonce == "" {
+			x.nonce, x.l.nonce = x.l.nonce, ""
+		}
+		if x.nonce == "" {
+			return nil, nil
+		}
+		return fmt.Appendf(nil, "nonce=%q, password=%q, for=%q", x.nonce, x.l.password, x.method+" "+x.target), nil
 	case x.l.scheme == proxy.SchemeDigest:
 		_, n, _ := strings.Cut(string(challenge), `nonce="`)
 		n, _, _ = strings.Cut(n, `"`)
-		if n == x.l.nonce {
+		if n == x.nonce {
 			return nil, errors.New("refused")
 		}
-		x.l.nonce = n
+		x.nonce = n
 		return nil, nil
 	}
 	return nil, fmt.Errorf("challenge %q", challenge)
@@ -237,6 +244,36 @@ func TestSchemes(t *testing.T) {
 						t.Errorf("%d exchanges left open, %d refusals", l.open, l.refused)
 					}
 				})
+			}
+		}
+	}
+}
+
+// A body goes out once, on a connection that is authenticated before, whatever
+// its size and although nothing is known of the upstream yet.
+func TestSchemesNTLMBodies(t *testing.T) {
+	for _, preemptive := range []bool{true, false} {
+		for _, raw := range []string{posting(10), posting(40_000), posting(700_000), chunkedPost} {
+			pt.Leaks(t)
+			up := schemed(t, proxy.SchemeNTLM, "right", 1, false)
+			l := &logins{scheme: proxy.SchemeNTLM, password: "right"}
+			_, addr := pt.Start(t, proxy.Config{Router: viaScheme(up.Addr, proxy.SchemeNTLM, preemptive), Auth: l})
+			if resp, body := pt.Dial(t, addr).Do("POST", raw); resp.StatusCode != 200 {
+				t.Errorf("%d bytes: got %d %s", len(raw), resp.StatusCode, body)
+			}
+			var methods []string
+			for _, h := range up.Heads() {
+				methods = append(methods, h.Method())
+				if h.Method() == "HEAD" && h.Target() != strings.Fields(raw)[1] {
+					t.Errorf("it was asked for %s", h.Line)
+				}
+			}
+			want := "HEAD HEAD POST"
+			if !preemptive {
+				want = "HEAD " + want
+			}
+			if got := strings.Join(methods, " "); got != want {
+				t.Errorf("%d bytes: it saw %s, want %s", len(raw), got, want)
 			}
 		}
 	}
