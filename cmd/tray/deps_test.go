@@ -34,7 +34,7 @@ var confined = map[string]struct {
 	why   string
 }{
 	"github.com/spf13/cobra":          {[]string{joiner}, "commands, help and shell completion"},
-	"github.com/BurntSushi/toml":      {[]string{"internal/settings", "internal/policy"}, "the settings file and policy files, with line and column of errors"},
+	"github.com/BurntSushi/toml":      {[]string{"internal/settings", "internal/policy", "internal/apps"}, "the settings file and policy files, with line and column of errors; Cargo's, to see what an edit made of it"},
 	"github.com/fsnotify/fsnotify":    {[]string{"internal/settings", "internal/policy"}, "notices that the settings file or a policy file was changed"},
 	"howett.net/plist":                {[]string{"internal/policy"}, "macOS' managed preferences, XML and binary"},
 	"github.com/Azure/go-ntlmssp":     {[]string{"internal/auth"}, "the two messages of NTLM, version 2"},
