@@ -18,13 +18,38 @@ import (
 const noProxy = "localhost,127.0.0.1,::1"
 
 // proxyVars are the variables for other programs, in both letter cases: some
-// read one, some the other.
+// read one, some the other. Node reads them when it is told to.
 func proxyVars(addr string) (vars [][2]string) {
 	u := "http://" + addr
 	for _, v := range [][2]string{{"HTTP_PROXY", u}, {"HTTPS_PROXY", u}, {"NO_PROXY", noProxy}} {
 		vars = append(vars, v, [2]string{strings.ToLower(v[0]), v[1]})
 	}
-	return vars
+	return append(vars, [2]string{"NODE_USE_ENV_PROXY", "1"})
+}
+
+// jvmOptions are the same for Java, which reads no such variables.
+func jvmOptions(addr string) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("-Dhttp.proxyHost=%[1]s -Dhttp.proxyPort=%[2]s -Dhttps.proxyHost=%[1]s -Dhttps.proxyPort=%[2]s -Dhttp.nonProxyHosts=localhost|127.*|[::1]", host, port), nil
+}
+
+// execVars are the variables of a program started by exec. JAVA_TOOL_OPTIONS is
+// among them, for every JVM reads it, but not among those for a whole shell:
+// each JVM says on standard error that it was read. What it says already stays,
+// and wins if it names a proxy.
+func execVars(addr, javaOptions string) ([][2]string, error) {
+	jvm, err := jvmOptions(addr)
+	if err != nil {
+		return nil, err
+	}
+	vars := proxyVars(addr)
+	if strings.Contains(javaOptions, ".proxyHost") || strings.Contains(javaOptions, "java.net.useSystemProxies") {
+		return vars, nil
+	}
+	return append(vars, [2]string{"JAVA_TOOL_OPTIONS", strings.TrimSpace(javaOptions + " " + jvm)}), nil
 }
 
 func (c *cli) cmdEnv(ctx context.Context) *cobra.Command {
@@ -123,7 +148,7 @@ func renderEnv(shell, addr string, unset bool) (string, error) {
 	case "dotenv":
 		each("%s=%s", "%s=")
 	case "jvm":
-		host, port, err := net.SplitHostPort(addr)
+		jvm, err := jvmOptions(addr)
 		if err != nil {
 			return "", err
 		}
@@ -131,7 +156,7 @@ func renderEnv(shell, addr string, unset bool) (string, error) {
 			b.WriteString("-Dhttp.proxyHost= -Dhttps.proxyHost= -Dhttp.nonProxyHosts=\n")
 			break
 		}
-		fmt.Fprintf(&b, "-Dhttp.proxyHost=%s -Dhttp.proxyPort=%s -Dhttps.proxyHost=%s -Dhttps.proxyPort=%s -Dhttp.nonProxyHosts=localhost|127.*|[::1]\n", host, port, host, port)
+		b.WriteString(jvm + "\n")
 	default:
 		return "", failf(exitUsage, "Use sh, fish, powershell, cmd, jvm or dotenv.", "The shell %q is not known.", shell)
 	}
@@ -149,7 +174,12 @@ func (c *cli) cmdExec(ctx context.Context) *cobra.Command {
 			if !running {
 				return notRunning()
 			}
-			return execProgram(ctx, args, withVars(proxyVars(addr)))
+			java, _ := c.lookupEnv("JAVA_TOOL_OPTIONS")
+			vars, err := execVars(addr, java)
+			if err != nil {
+				return err
+			}
+			return execProgram(ctx, args, withVars(vars))
 		},
 	}
 }
