@@ -790,8 +790,8 @@ func TestJ2ErrorPages(t *testing.T) {
 			t.Errorf("%s has no words", cause)
 		}
 	}
-	if n := len(proxy.Causes()); n != 24 {
-		t.Errorf("%d causes, want the 24 of the contract", n)
+	if n := len(proxy.Causes()); n != 26 {
+		t.Errorf("%d causes, want the 24 of the contract and the two of passwords", n)
 	}
 }
 
