@@ -1,8 +1,10 @@
 package settings
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -87,6 +89,24 @@ var table = []setting{
 		Doc: "exact host names that are reached directly"},
 		field: func(v *Values) any { return &v.BypassExact }, check: checkEntry,
 		fromEnv: func(s string) any { return splitList(s) }},
+	{KeyInfo: KeyInfo{Key: "tunnel", Kind: KindList, Default: []string{},
+		Doc: `fixed forwards through the proxy, as "127.0.0.1:2222=git.corp.example:22"`},
+		field: func(v *Values) any { return &v.Tunnel }, check: checkTunnel},
+	{KeyInfo: KeyInfo{Key: "socks.listen", Kind: KindList, Default: []string{},
+		Doc: "loopback addresses that take SOCKS5; empty: none"},
+		field: func(v *Values) any { return &v.SocksListen }, check: checkListen},
+	{KeyInfo: KeyInfo{Key: "gateway.enabled", Kind: KindBool, Default: false,
+		Doc: "let containers and virtual machines use the proxy, each with a secret of its own"},
+		field: func(v *Values) any { return &v.GatewayEnabled }},
+	{KeyInfo: KeyInfo{Key: "gateway.listen", Kind: KindList, Default: []string{},
+		Doc: "addresses the gateway listens on, of a container network for instance"},
+		field: func(v *Values) any { return &v.GatewayListen }, check: checkGatewayListen},
+	{KeyInfo: KeyInfo{Key: "gateway.allow", Kind: KindList, Default: []string{},
+		Doc: "networks whose machines may use the gateway, as 172.17.0.0/16; empty: none"},
+		field: func(v *Values) any { return &v.GatewayAllow }, check: checkGatewayAllow},
+	{KeyInfo: KeyInfo{Key: "gateway.clients", Kind: KindList, Default: []string{},
+		Doc: "who may use the gateway: NAME:SHA-256 of the secret; gateway add sets it"},
+		field: func(v *Values) any { return &v.GatewayClients }, check: checkGatewayClient},
 	{KeyInfo: KeyInfo{Key: "kerberos.enabled", Kind: KindBool, Default: true, Flag: "--kerberos", Env: []string{"JAATO_KERBEROS_PROXY"},
 		Doc: "authenticate at the upstream proxy with the Kerberos ticket"},
 		field: func(v *Values) any { return &v.KerberosEnabled }, fromEnv: envSwitch, emptyOK: true},
@@ -369,6 +389,62 @@ func checkListen(s string) (string, error) {
 		return "", fmt.Errorf("%s is not a loopback address, the proxy would be open to the network: %s", shown(s), want)
 	}
 	return s, nil
+}
+
+// checkTunnel takes LISTEN=HOST:PORT. Whether the host is one is for
+// [Config.Check] to say.
+func checkTunnel(s string) (string, error) {
+	listen, target, ok := strings.Cut(strings.TrimSpace(s), "=")
+	if !ok {
+		return "", fmt.Errorf("%s does not say where it leads: write 127.0.0.1:2222=git.corp.example:22", shown(s))
+	}
+	if _, err := checkListen(listen); err != nil {
+		return "", err
+	}
+	host, port, err := net.SplitHostPort(target)
+	if n, e := strconv.ParseUint(port, 10, 16); err != nil || host == "" || e != nil || n == 0 {
+		return "", fmt.Errorf("%s is not a host with a port: write 127.0.0.1:2222=git.corp.example:22", shown(target))
+	}
+	return checkText(listen + "=" + target)
+}
+
+func checkGatewayListen(s string) (string, error) {
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil || ap.Addr().Is4In6() || ap.Addr().IsMulticast() {
+		return "", fmt.Errorf("%s is not an address with a port: write for example 172.17.0.1:5380", shown(s))
+	}
+	return s, nil
+}
+
+// checkGatewayAllow takes a network or one address, and no network of
+// everybody.
+func checkGatewayAllow(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	if a, err := netip.ParseAddr(s); err == nil && !a.Is4In6() && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()).String(), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil || p.Addr().Is4In6():
+		return "", fmt.Errorf("%s is not a network: write for example 172.17.0.0/16", shown(s))
+	case p.Bits() == 0:
+		return "", fmt.Errorf("%s is every machine there is: write the network of your containers, for example 172.17.0.0/16", shown(s))
+	}
+	return p.Masked().String(), nil
+}
+
+// checkGatewayClient takes NAME:SHA-256 in hexadecimal. What is shown of a
+// wrong entry is not what could be a secret.
+func checkGatewayClient(s string) (string, error) {
+	name, sum, _ := strings.Cut(strings.TrimSpace(s), ":")
+	raw, err := hex.DecodeString(sum)
+	if err != nil || len(raw) != 32 || name == "" || len(name) > 64 ||
+		strings.ContainsFunc(name, func(r rune) bool {
+			return !(r == '-' || r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z')
+		}) {
+		return "", errors.New("the entry is no name with a checksum: make one with kerbpass gateway add NAME")
+	}
+	return name + ":" + strings.ToLower(sum), nil
 }
 
 // checkUpstream returns the URL with its scheme and without a path.

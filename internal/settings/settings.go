@@ -56,6 +56,13 @@ type Values struct {
 
 	BypassExact []string // exact host names
 
+	Tunnel         []string // "127.0.0.1:2222=git.corp.example:22"
+	SocksListen    []string // loopback "address:port"
+	GatewayEnabled bool
+	GatewayListen  []string // "address:port", of any network
+	GatewayAllow   []string // networks, "172.17.0.0/16"; empty: nobody
+	GatewayClients []string // "name:SHA-256 of the secret", hexadecimal
+
 	KerberosEnabled      bool
 	KerberosUpstreams    []string // "host" or "host:port", lower case, exact
 	KerberosSPN          string   // "" is HTTP/<upstream host>

@@ -62,6 +62,7 @@ func read(t *testing.T, path string) string {
 func defaults() settings.Values {
 	return settings.Values{
 		Listen: []string{"127.0.0.1:5372", "[::1]:5372"}, Upstream: []string{}, NoProxy: []string{}, BypassExact: []string{},
+		Tunnel: []string{}, SocksListen: []string{}, GatewayListen: []string{}, GatewayAllow: []string{}, GatewayClients: []string{},
 		KerberosEnabled: true, KerberosUpstreams: []string{}, KerberosCanonicalize: "off", KerberosPreemptive: true, KerberosRemindBefore: 30 * time.Minute,
 		KerberosRenew: "auto", SameUserOnly: true, AllowUsers: []string{}, ConnectPorts: []string{}, UpstreamAuth: []string{}, NotifyExpiring: true, NotifyExpired: true,
 	}
@@ -90,9 +91,19 @@ upstream = ["proxy.corp.example:8080", "https://b.example/"]
 upstream_auth = ["proxy.corp.example:8080  NTLM  CORP\\alice", "https://b.example digest alice"]
 pac = "auto"
 no_proxy = [".corp.example"]
+tunnel = ["127.0.0.1:2222=git.corp.example:22"]
 
 [bypass]
 exact = ["git.corp.example"]
+
+[socks]
+listen = ["[::1]:1080"]
+
+[gateway]
+enabled = true
+listen = ["172.17.0.1:5380"]
+allow = ["172.17.3.4/16", "fd00::1"]
+clients = ["build:00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF"]
 
 [kerberos]
 enabled = false
@@ -123,7 +134,10 @@ func TestEverySettingFromTheFile(t *testing.T) {
 	want := settings.Values{
 		Listen: []string{"127.0.0.1:1"}, Upstream: []string{"http://proxy.corp.example:8080", "https://b.example"}, PAC: "auto",
 		UpstreamAuth: []string{`http://proxy.corp.example:8080 ntlm CORP\alice`, "https://b.example digest alice"},
-		NoProxy:      []string{".corp.example"}, BypassExact: []string{"git.corp.example"}, KerberosSPN: "HTTP/other.corp.example",
+		NoProxy:      []string{".corp.example"}, BypassExact: []string{"git.corp.example"},
+		Tunnel: []string{"127.0.0.1:2222=git.corp.example:22"}, SocksListen: []string{"[::1]:1080"}, GatewayEnabled: true,
+		GatewayListen: []string{"172.17.0.1:5380"}, GatewayAllow: []string{"172.17.0.0/16", "fd00::1/128"},
+		GatewayClients: []string{"build:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"}, KerberosSPN: "HTTP/other.corp.example",
 		KerberosCanonicalize: "cname", KerberosCache: "FILE:/tmp/x", KerberosRemindBefore: 90 * time.Minute, KerberosRenew: "ask",
 		KerberosRemember: "alice@CORP.EXAMPLE", KerberosUpstreams: []string{"proxy2.corp.example:8080", "proxy3.corp.example"},
 		AllowUsers: []string{"root"}, ConnectPorts: []string{"443", "8000-8999"}, NotifyValid: true, Language: "de",
@@ -131,14 +145,18 @@ func TestEverySettingFromTheFile(t *testing.T) {
 	if !reflect.DeepEqual(snap.Values, want) || len(snap.Problems) != 0 {
 		t.Errorf("got %+v\nwant %+v\nproblems %v", snap.Values, want, snap.Problems)
 	}
+	section := ""
 	for i, line := range strings.Split(fullFile, "\n") {
+		if strings.HasPrefix(line, "[") {
+			section = strings.Trim(line, "[]") + "."
+		}
 		name, _, ok := strings.Cut(line, " =")
 		if !ok || name == "version" {
 			continue
 		}
 		found := false
 		for key, o := range snap.Origins {
-			if key == name || strings.HasSuffix(key, "."+name) {
+			if key == section+name {
 				found = true
 				if want := (settings.Origin{Source: settings.SourceFile, Name: fmt.Sprintf("%s:%d", s.Path(), i+1)}); o != want {
 					t.Errorf("%s: got origin %+v, want %+v", key, o, want)
@@ -432,6 +450,17 @@ func TestProblems(t *testing.T) {
 		{"bypass.exact = [\"*\"]\n", 1, 17, "bypass.exact", "a star", false},
 		{"[access]\nallow_users = [\"\\u0007x\"]\n", 2, 16, "access.allow_users", "control", false},
 		{"[access]\nconnect_ports = [\"https\"]\n", 2, 18, "access.connect_ports", "port", false},
+		{"tunnel = [\"127.0.0.1:1\"]\n", 1, 11, "tunnel", "where it leads", false},
+		{"tunnel = [\"0.0.0.0:1=a:22\"]\n", 1, 11, "tunnel", "loopback", false},
+		{"tunnel = [\"127.0.0.1:1=a:0\"]\n", 1, 11, "tunnel", "host with a port", false},
+		{"tunnel = [\"127.0.0.1:1=:22\"]\n", 1, 11, "tunnel", "host with a port", false},
+		{"[socks]\nlisten = [\"192.168.1.1:1080\"]\n", 2, 11, "socks.listen", "loopback", false},
+		{"[gateway]\nlisten = [\"here:1080\"]\n", 2, 11, "gateway.listen", "172.17.0.1:5380", false},
+		{"[gateway]\nlisten = [\"224.0.0.1:1080\"]\n", 2, 11, "gateway.listen", "172.17.0.1:5380", false},
+		{"[gateway]\nallow = [\"0.0.0.0/0\"]\n", 2, 10, "gateway.allow", "every machine", false},
+		{"[gateway]\nallow = [\"docker0\"]\n", 2, 10, "gateway.allow", "not a network", false},
+		{"[gateway]\nclients = [\"a:hunter2\"]\n", 2, 12, "gateway.clients", "gateway add", false},
+		{"[gateway]\nclients = [\"a b:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"]\n", 2, 12, "gateway.clients", "gateway add", false},
 		{"[access]\nconnect_ports = [\"99-1\"]\n", 2, 18, "access.connect_ports", "port", false},
 		{"bypass = 3\n", 1, 1, "bypass", "is a table", false},
 		{"[[bypass]]\nexact = [\"a\"]\n", 1, 1, "bypass", "list of tables", false},
