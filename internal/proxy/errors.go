@@ -58,13 +58,17 @@ type Error struct {
 	// Err is what happened underneath, for the log only.
 	Err error
 
-	busy bool // too much at once: 503 instead of the cause's status
+	busy  bool // too much at once: 503 instead of the cause's status
+	login bool // a guarded listener asks for credentials: 407
 }
 
 // status is what the client gets.
 func (e *Error) status() int {
-	if e.busy {
+	switch {
+	case e.busy:
 		return 503
+	case e.login:
+		return 407
 	}
 	return e.Cause.Status()
 }
@@ -145,7 +149,7 @@ func Causes() []Cause {
 	return all
 }
 
-var reasons = map[int]string{400: "Bad Request", 403: "Forbidden", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout", 508: "Loop Detected"}
+var reasons = map[int]string{400: "Bad Request", 403: "Forbidden", 407: "Proxy Authentication Required", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout", 508: "Loop Detected"}
 
 // page renders the answer for e. It is a complete response head and body; with
 // noBody only the head (an answer to HEAD).
@@ -157,6 +161,9 @@ func page(e *Error, wantHTML, close, noBody bool) []byte {
 	if e.busy {
 		x.status, x.rfc9209 = 503, "connection_limit_reached"
 		x.text, x.hint = "Kerbpass is carrying as many connections as it can.", "Close some programs, or try again in a moment."
+	}
+	if e.login {
+		x.status = 407
 	}
 	x.text, x.hint = cmp.Or(e.Text, x.text), cmp.Or(e.Hint, x.hint)
 	if e.Text != "" && e.Err == nil {
@@ -190,6 +197,9 @@ func page(e *Error, wantHTML, close, noBody bool) []byte {
 	fmt.Fprintf(&b, "Proxy-Status: kerbpass; error=%s; details=\"%s\"\r\n", x.rfc9209, e.Cause)
 	if wantHTML {
 		b.WriteString("Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n")
+	}
+	if e.login {
+		b.WriteString("Proxy-Authenticate: Basic realm=\"Kerbpass\"\r\n")
 	}
 	if close {
 		b.WriteString("Connection: close\r\n")

@@ -116,6 +116,8 @@ func (c *session) keep(u *upConn, usable, pin bool) {
 	switch {
 	case !usable || len(u.rd.buffered()) > 0:
 		u.Close()
+	case c.s.guarded && u.up == nil && !c.d.Loopback && isLoopback(u.RemoteAddr()):
+		u.Close() // a name has led to this machine: a guest must not find it
 	case pin || u.pinned:
 		u.pinned, u.since = true, time.Now()
 		u.lift() // the client may take its time
@@ -140,6 +142,10 @@ func (c *session) connectTunnel(ctx context.Context, d *Decision, ev *Event) boo
 		return c.failed(ev, err, true)
 	}
 	if c.resp.status >= 300 {
+		if c.door.speech() != speaksHTTP {
+			u.Close()
+			return c.refuse(ev, noTunnel(d.Upstream, c.resp.status), true)
+		}
 		// No tunnel: the upstream's own words, and nothing is relayed (RFC
 		// 9110 §9.3.6).
 		c.req.close = true
@@ -149,10 +155,18 @@ func (c *session) connectTunnel(ctx context.Context, d *Decision, ev *Event) boo
 	u.lift()
 	// RFC 9110 §9.3.6: no Content-Length, no Transfer-Encoding; the upstream's
 	// fields concern nobody behind us.
-	if _, err := c.c.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
+	opened := []byte("HTTP/1.1 200 Connection established\r\n\r\n")
+	switch c.door.speech() {
+	case speaksSOCKS:
+		opened = socksReply(socksGranted)
+	case speaksNothing:
+		opened = nil
+	}
+	if _, err := c.c.Write(opened); err != nil {
 		u.Close()
 		return c.failed(ev, errClientGone, true)
 	}
+	c.told(nil)
 	ev.Status = 200
 	c.tunnel(u, ev)
 	return false

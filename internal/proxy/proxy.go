@@ -181,7 +181,8 @@ type Event struct {
 	Time     time.Time
 	Local    netip.AddrPort // our end of the client's connection
 	Remote   netip.AddrPort // the client's
-	Method   string
+	Method   string         // of HTTP; SOCKS5 and FORWARD for a tunnel of those
+	Client   string         // the name that a guarded listener's client gave, "" elsewhere
 	Host     string
 	Port     uint16
 	Route    Route
@@ -246,6 +247,9 @@ type Config struct {
 	// Dial opens TCP connections; nil means a plain net.Dialer. It must not
 	// look at proxy variables.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Script returns the proxy auto-configuration that sends browsers to the
+	// proxy at addr, for GET /kerbpass.pac; nil: there is none.
+	Script func(addr string) string
 	// Name is the pseudonym in Via; a request that carries it already has gone
 	// in a circle (RFC 9110 §7.6.3). Empty: "kerbpass".
 	Name string
@@ -296,7 +300,9 @@ type Server struct {
 	own    []netip.AddrPort
 	done   bool
 
+	guarded bool // a listener is a Guarded one
 	open    atomic.Int64
+	tunnels atomic.Int64 // of them
 	wg      sync.WaitGroup
 	workers workers
 }
@@ -346,6 +352,10 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		if a, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
 			s.own = append(s.own, unmap(a))
 		}
+		if d, ok := l.(*door); ok {
+			s.guarded = s.guarded || d.gate != nil
+			s.dialer.ControlContext = s.keepOut
+		}
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -370,6 +380,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 // accept survives everything but a closed listener: a machine out of file
 // descriptors or memory recovers, and so must we.
 func (s *Server) accept(ctx context.Context, l net.Listener) error {
+	d, _ := l.(*door)
 	var wait time.Duration
 	var warned bool
 	var last reserve
@@ -412,17 +423,17 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			continue
 		}
 		if last.keep(); last.given {
-			s.turnAway(c, s.open.Load())
+			s.turnAway(c, d, s.open.Load())
 			continue
 		}
 		warned = false
 		if n := s.open.Load(); n >= int64(s.cfg.MaxConns) {
-			s.turnAway(c, n)
+			s.turnAway(c, d, n)
 			continue
 		}
 		s.open.Add(1)
 		s.workers.run(&s.wg, func() {
-			if !s.serveConn(ctx, c) {
+			if !s.serveConn(ctx, c, d) {
 				s.untrack(c)
 				s.open.Add(-1)
 			}
@@ -435,7 +446,7 @@ const maxTurnedAway = 32
 
 // turnAway answers 503 to a connection that is one too many. It takes no file
 // beyond the connection's own and no time of the accept loop's.
-func (s *Server) turnAway(c net.Conn, n int64) {
+func (s *Server) turnAway(c net.Conn, d *door, n int64) {
 	if n >= int64(s.cfg.MaxConns+maxTurnedAway) {
 		s.untrack(c)
 		return
@@ -446,7 +457,7 @@ func (s *Server) turnAway(c net.Conn, n int64) {
 		defer s.untrack(c)
 		e := &Error{Cause: CauseInternal, busy: true}
 		c.SetDeadline(time.Now().Add(2 * time.Second))
-		c.Write(page(e, false, true, false))
+		c.Write(d.denial(e))
 		s.obs.Request(Event{Time: time.Now(), Route: RouteRefused, Cause: e.Cause, Status: e.status(), Err: e})
 		closeWrite(c)
 		io.CopyN(io.Discard, c, maxDrain)
@@ -462,6 +473,9 @@ func (s *Server) Flush() {
 
 // Open is the number of client connections, tunnels included.
 func (s *Server) Open() int { return int(s.open.Load()) }
+
+// Tunnels is the number of open tunnels among them.
+func (s *Server) Tunnels() int { return int(s.tunnels.Load()) }
 
 // keepAliveAfter is how long a connection may live before keep-alive probes
 // are switched on for it: most end sooner.
@@ -534,11 +548,33 @@ func (s *Server) isOwn(addr net.Addr) bool {
 	}
 	a := unmap(t.AddrPort())
 	for _, own := range s.own {
-		if own.Port() == a.Port() && (own.Addr() == a.Addr() || own.Addr().IsUnspecified()) {
+		if own.Port() == a.Port() && (own.Addr() == a.Addr() || own.Addr().IsUnspecified() && isOwnAddr(a.Addr())) {
 			return true
 		}
 	}
 	return false
+}
+
+// isOwnAddr reports whether a is an address of this machine. One that cannot
+// be told from others is.
+func isOwnAddr(a netip.Addr) bool {
+	if a.IsLoopback() || a.IsUnspecified() {
+		return true
+	}
+	addrs, err := net.InterfaceAddrs()
+	for _, i := range addrs {
+		if n, ok := i.(*net.IPNet); ok {
+			if own, ok := netip.AddrFromSlice(n.IP); ok && own.Unmap() == a.WithZone("") {
+				return true
+			}
+		}
+	}
+	return err != nil
+}
+
+func isLoopback(a net.Addr) bool {
+	t, ok := a.(*net.TCPAddr)
+	return ok && t.IP.IsLoopback()
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

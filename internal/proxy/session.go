@@ -13,9 +13,11 @@ import (
 
 // session is one client connection and what is reused between its requests.
 type session struct {
-	s  *Server
-	c  net.Conn
-	rd reader
+	s     *Server
+	c     net.Conn
+	door  *door  // nil: the plain one
+	guest *guest // nil: where it may go is not looked at
+	rd    reader
 	// local and remote are the addresses of c, IPv4 unmapped.
 	local, remote netip.AddrPort
 	req           request
@@ -53,8 +55,8 @@ var errClientGone = errors.New("client gone")
 
 // serveConn serves one client's connection until it ends, or until a tunnel has
 // taken it over.
-func (s *Server) serveConn(ctx context.Context, conn net.Conn) (handedOver bool) {
-	c := &session{s: s, c: conn}
+func (s *Server) serveConn(ctx context.Context, conn net.Conn, d *door) (handedOver bool) {
+	c := &session{s: s, c: conn, door: d}
 	c.rd.c = conn
 	defer func() {
 		if c.cancel != nil {
@@ -71,18 +73,44 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) (handedOver bool)
 	c.local, err1 = addrPort(conn.LocalAddr())
 	c.remote, err2 = addrPort(conn.RemoteAddr())
 	err := errors.Join(err1, err2)
-	if err == nil {
+	gate := d.guard()
+	switch {
+	case err != nil:
+	case gate != nil:
+		err = gate.admit(c.remote.Addr())
+	default:
 		err = s.cfg.Peer.Allowed(c.local, c.remote)
 	}
 	if err != nil {
-		conn.Write(page(&Error{Cause: CauseNotYourUser}, false, true, false))
+		word := d.denial(&Error{Cause: CauseNotYourUser})
+		if word != nil {
+			conn.Write(word)
+		}
 		c.finish(&Event{Time: time.Now(), Route: RouteRefused, Cause: CauseNotYourUser, Status: 403, Err: err})
-		c.linger()
+		if word != nil {
+			c.linger()
+		}
 		return false
 	}
-	s.obs.Accepted(c.local, c.remote)
 	c.mark = time.Now()
-	for c.next(ctx) {
+	if gate == nil {
+		s.obs.Accepted(c.local, c.remote)
+	}
+	if fixed := d.speech() == speaksNothing; fixed || gate != nil {
+		c.guest = &guest{fixed: fixed}
+		ctx = context.WithValue(ctx, guestKey{}, c.guest)
+	}
+	switch d.speech() {
+	case speaksSOCKS:
+		if c.socks() {
+			c.handle(ctx, c.mark)
+		}
+	case speaksNothing:
+		c.fixed()
+		c.handle(ctx, c.mark)
+	default:
+		for c.next(ctx) {
+		}
 	}
 	return c.handedOver
 }
@@ -126,6 +154,11 @@ func (c *session) next(ctx context.Context) bool {
 		}
 		return false
 	}
+	if c.door == nil && isScript(head) {
+		if more, served := c.serveScript(head); served {
+			return more
+		}
+	}
 	if err := parseRequest(head, &c.req); err != nil {
 		ev := c.event(start)
 		ev.Method = c.req.method
@@ -155,7 +188,11 @@ func sentence(err error) string {
 func (c *session) handle(ctx context.Context, start time.Time) bool {
 	r, d := &c.req, &c.d
 	ev := c.event(start)
-	ev.Method = r.method
+	ev.Method = c.door.method(r.method)
+	if e := c.login(ev); e != nil {
+		ev.Route = RouteRefused
+		return c.refuse(ev, e, r.close || r.connect || r.body != noBody)
+	}
 	if string(r.target.host) != c.host {
 		c.host = string(r.target.host)
 	}
@@ -170,6 +207,9 @@ func (c *session) handle(ctx context.Context, start time.Time) bool {
 	}
 	// Everything that could be misread as a next request is closed over.
 	closing := r.close || r.connect || r.body != noBody
+	if e := c.refuseGuest(d); e != nil {
+		return c.refuse(ev, e, closing)
+	}
 	switch {
 	case d.Route == RouteRefused:
 		e := d.Refusal
@@ -223,6 +263,15 @@ func (c *session) answerHere(ev *Event, closing bool) bool {
 func (c *session) refuse(ev *Event, e *Error, closing bool) bool {
 	ev.Cause, ev.Err, ev.Status = e.Cause, e, e.status()
 	if c.wrote {
+		c.finish(ev)
+		return false
+	}
+	switch c.door.speech() {
+	case speaksSOCKS:
+		c.socksEnd(ev, e, socksReply(socksCode(e)))
+		return false
+	case speaksNothing:
+		c.told(e)
 		c.finish(ev)
 		return false
 	}
@@ -289,7 +338,8 @@ func (c *session) watch(ctx context.Context) (_ context.Context, stop func()) {
 		return c.watched, func() {}
 	}
 	done := make(chan struct{})
-	connect := c.req.connect
+	// A forward's client may have said all it has to say.
+	connect := c.req.connect && c.door.speech() != speaksNothing
 	timer := time.AfterFunc(watchAfter, func() {
 		defer close(done)
 		if err := c.rd.fill(); err != nil && !isTimeout(err) {

@@ -35,6 +35,7 @@ func (c *session) tunnel(u *upConn, ev *Event) {
 	c.handedOver = true
 	// Two new goroutines: this one's stack has grown with parsing, and would
 	// stay as large for as long as the tunnel lives.
+	t.s.tunnels.Add(1)
 	t.s.wg.Add(2)
 	go t.upward(toUp, c.rd.err)
 	go t.downward(toClient)
@@ -66,6 +67,7 @@ func (t *tunnel) end(dst net.Conn, err error) {
 		t.ev.Took = time.Since(t.ev.Time)
 		t.s.obs.Request(t.ev)
 		t.s.untrack(t.client)
+		t.s.tunnels.Add(-1)
 		t.s.open.Add(-1)
 	}
 	t.s.wg.Done()

@@ -30,6 +30,13 @@ import (
 // leave no goroutine behind. Everybody is allowed unless cfg says otherwise.
 func Start(t testing.TB, cfg proxy.Config) (*proxy.Server, string) {
 	t.Helper()
+	s, addrs := StartOn(t, cfg, func(l net.Listener) net.Listener { return l })
+	return s, addrs[0]
+}
+
+// StartOn is Start with a listener of its own for each wrap, in their order.
+func StartOn(t testing.TB, cfg proxy.Config, wraps ...func(net.Listener) net.Listener) (s *proxy.Server, addrs []string) {
+	t.Helper()
 	if cfg.Peer == nil {
 		cfg.Peer = proxy.PeerFunc(func(_, _ netip.AddrPort) error { return nil })
 	}
@@ -37,20 +44,25 @@ func Start(t testing.TB, cfg proxy.Config) (*proxy.Server, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var listeners []net.Listener
+	for _, wrap := range wraps {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addrs = append(addrs, l.Addr().String())
+		listeners = append(listeners, wrap(l))
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, l) }()
+	go func() { done <- s.Serve(ctx, listeners...) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return s, l.Addr().String()
+	return s, addrs
 }
 
 // Via is a Router that sends everything to the upstream at addr, as
