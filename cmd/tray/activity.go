@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,7 +105,18 @@ func (c *clients) settle(n *client, id peer.Identity) {
 	n.held = nil
 }
 
+// guestName is what stands for the program of a gateway's client.
+func guestName(client string) string {
+	if client == "" {
+		return ""
+	}
+	return "gateway: " + client
+}
+
 func (n *client) name(e activity.Entry) activity.Entry {
+	if e.Program != "" {
+		return e
+	}
 	e.PID, e.Program = n.id.PID, n.id.Program
 	return e
 }
@@ -177,7 +189,7 @@ func (s *state) Accepted(local, remote netip.AddrPort) { s.clients.accepted(loca
 
 func entryOf(e *proxy.Event) activity.Entry {
 	return activity.Entry{
-		Time: e.Time, Method: e.Method, Host: e.Host, Port: e.Port, Route: string(e.Route), Rule: e.Rule, Entry: e.Entry,
+		Program: guestName(e.Client), Time: e.Time, Method: e.Method, Host: e.Host, Port: e.Port, Route: string(e.Route), Rule: e.Rule, Entry: e.Entry,
 		Upstream: e.Upstream, Status: e.Status, Result: result(e), Cause: string(e.Cause), Up: e.Up, Down: e.Down, Took: e.Took,
 	}
 }
@@ -366,9 +378,11 @@ var activityHead = fmt.Sprintf(activityFormat, "TIME", "PROGRAM", "REQUEST", "",
 // row is the entry for people, in columns that do not depend on other entries,
 // so that they stay in line when more follow.
 func (e activityEntry) row(zone *time.Location) string {
-	program, host, outcome := "-", "-", e.Result
+	program, host, outcome := cmp.Or(e.Program, "-"), "-", e.Result
 	if e.PID != 0 {
 		program = fmt.Sprintf("%s(%d)", e.Program, e.PID)
+	} else if e.Program != "" {
+		program = e.Program
 	}
 	if e.Host != "" {
 		host = e.Host

@@ -50,6 +50,8 @@ type app struct {
 	cfg       appConfig
 	log       *slog.Logger
 	listeners []net.Listener
+	doors     *doors
+	meter     meter
 	proxy     *proxy.Server
 	tickets   *tickets
 	state     *state
@@ -93,6 +95,7 @@ func newApp(cfg appConfig) (*app, error) {
 	if a.listeners, err = listen(snap.Listen, a.log); err != nil {
 		return nil, err
 	}
+	a.doors = openDoors(snap, a.log)
 	a.state = newState(a)
 	a.tickets = newTickets(a.log, cfg.keyring, func() { a.flush("ticket changed"); a.changed() }, a.reminded)
 	a.tickets.refused = a.forgetRemembered
@@ -103,6 +106,7 @@ func newApp(cfg appConfig) (*app, error) {
 	a.proxy, err = proxy.New(proxy.Config{
 		Router: proxy.RouterFunc(a.route), Peer: proxy.PeerFunc(a.allowed), Auth: (*authenticator)(a),
 		Observer: a.state, Log: a.log, Dial: cfg.dial, TLS: cfg.tls, Name: pseudonym(), Spares: 8,
+		Script: func(addr string) string { return pacScript(a.now.Load().table, addr) },
 	})
 	if err != nil {
 		a.closeListeners()
@@ -120,7 +124,7 @@ func pseudonym() string {
 }
 
 func (a *app) closeListeners() {
-	for _, l := range a.listeners {
+	for _, l := range slices.Concat(a.listeners, a.doors.list) {
 		l.Close()
 	}
 }
@@ -146,7 +150,9 @@ func (a *app) run(ctx context.Context) error {
 	})
 	defer cancel()
 	services := []func(context.Context) error{
-		func(ctx context.Context) error { return a.proxy.Serve(ctx, a.listeners...) },
+		func(ctx context.Context) error {
+			return a.proxy.Serve(ctx, slices.Concat(a.listeners, a.doors.list)...)
+		},
 		a.cfg.store.Run,
 		a.tickets.run,
 		a.state.clients.run,
@@ -326,6 +332,9 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 		return err
 	}
 	a.now.Store(p)
+	for _, key := range a.doors.adopt(snap) {
+		a.log.Warn("this setting counts from the next start", "setting", key)
+	}
 	a.tellProblems(snap)
 	if old != nil && old.peers != p.peers && old.peers != nil {
 		old.peers.Close()
@@ -476,7 +485,7 @@ func selfUpstream(s string, listen []string) bool {
 }
 
 func (a *app) isSelf(h route.Host, port uint16) bool {
-	for _, l := range a.listeners {
+	for _, l := range slices.Concat(a.listeners, a.doors.list) {
 		if t, ok := l.Addr().(*net.TCPAddr); ok && matchesListener(h, port, t.AddrPort()) {
 			return true
 		}

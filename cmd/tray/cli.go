@@ -91,7 +91,7 @@ func (c *cli) run(ctx context.Context) error {
 		return c.runDesktop(ctx, flags.given(cmd), false)
 	}
 	for _, add := range []func(context.Context) *cobra.Command{
-		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdDoctor, c.cmdLogin, c.cmdPassword, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdPause, c.cmdResume, c.cmdEnv, c.cmdExec, c.cmdApps, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdSettings, c.cmdWindowChild, c.cmdKeyringChild,
+		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdDoctor, c.cmdLogin, c.cmdPassword, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdPause, c.cmdResume, c.cmdEnv, c.cmdExec, c.cmdApps, c.cmdGateway, c.cmdMetrics, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdSettings, c.cmdWindowChild, c.cmdKeyringChild,
 	} {
 		root.AddCommand(add(ctx))
 	}
@@ -182,7 +182,7 @@ func (c *cli) store(flags map[string]any, log *slog.Logger) (*settings.Store, er
 	c.system = newSystemProxies(c.lookupEnv)
 	store, err := settings.Open(settings.Config{
 		Path: path, LookupEnv: c.lookupEnv, Flags: flags, Log: log, Policy: managed(c.policySource()),
-		Check:        map[string]func(any) error{"bypass.exact": checkExact},
+		Check:        map[string]func(any) error{"bypass.exact": checkExact, "tunnel": checkForwards},
 		SelfUpstream: selfUpstream, System: c.system.upstreams,
 	})
 	if err == nil {

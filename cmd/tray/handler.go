@@ -87,6 +87,16 @@ func (a *app) handler() http.Handler {
 		}
 		writeResult(w, editBypass(a.cfg.store, req))
 	})
+	mux.HandleFunc("GET /v1/gateway", func(w http.ResponseWriter, r *http.Request) {
+		control.WriteJSON(w, gatewayOf(a.cfg.store.Snapshot()))
+	})
+	mux.HandleFunc("POST /v1/gateway", func(w http.ResponseWriter, r *http.Request) {
+		var req gatewayRequest
+		if decode(w, r, &req) {
+			writeResult(w, editGateway(a.cfg.store, req))
+		}
+	})
+	mux.HandleFunc("GET /v1/metrics", a.serveMetrics)
 	mux.HandleFunc("GET /v1/activity", a.serveActivity)
 	mux.HandleFunc("GET /v1/found", a.serveFound)
 	mux.HandleFunc("POST /v1/quit", func(w http.ResponseWriter, r *http.Request) {

@@ -103,6 +103,7 @@ type proxyReport struct {
 	Open           int           `json:"open_connections"`
 	LastAuth       authReport    `json:"last_auth"`
 	Logins         []loginReport `json:"logins"` // of upstreams that want a password
+	doorsReport
 }
 
 type authReport struct {
@@ -143,6 +144,7 @@ func newState(a *app) *state {
 // nothing and meets no lock that another request could hold.
 func (s *state) Request(e proxy.Event) {
 	s.clients.add(entryOf(&e), e.Remote)
+	s.app.meter.request(&e)
 	s.judgePath(&e)
 	level := slog.LevelDebug
 	if e.Cause != "" {
@@ -259,6 +261,7 @@ func sinceStart(t time.Time) int64 { return max(0, int64(t.Sub(started))) }
 // Authenticated implements [proxy.Observer]. A failure that goes on is logged
 // when it starts and when it ends.
 func (s *state) Authenticated(e proxy.AuthEvent) {
+	s.app.meter.authenticated(e.Result)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = e
@@ -292,6 +295,7 @@ func (a *app) report(ctx context.Context) report {
 	p := a.now.Load()
 	r := baseReport(ctx, a.tickets.cur.Load(), snap, a.cfg.store.Path())
 	r.Proxy.State, r.Proxy.Listen, r.Proxy.Open = "listening", a.addrs(), a.proxy.Open()
+	r.Proxy.doorsReport = a.doorsNow(snap)
 	r.Proxy.PausedUntil = utc(a.pausedUntil())
 	r.Proxy.UpstreamSource = a.cfg.system.source(r.Proxy.UpstreamSource)
 	a.state.mu.Lock()
@@ -355,7 +359,8 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 		Ticket:  ticketReportOf(t),
 		Tickets: []cacheReport{},
 		Proxy: proxyReport{State: "not_running", Listen: snap.Listen, Kerberos: snap.KerberosEnabled,
-			UpstreamSource: upstreamSource(snap), LastAuth: authReport{Result: proxy.AuthNone}},
+			UpstreamSource: upstreamSource(snap), LastAuth: authReport{Result: proxy.AuthNone},
+			doorsReport: doorsReport{Socks: []string{}, Forwards: []forwardReport{}, Closed: []closedReport{}, Restart: []string{}}},
 		Config:   config,
 		Settings: snap.Describe(),
 		Problems: []problem{},
@@ -501,6 +506,21 @@ func (r *report) text(now time.Time) string {
 		line("Proxy", "listening on %s, %d open connections", strings.Join(r.Proxy.Listen, " and "), r.Proxy.Open)
 	} else {
 		line("Proxy", "not running")
+	}
+	for _, at := range r.Proxy.Socks {
+		line("", "SOCKS5 on %s", at)
+	}
+	for _, f := range r.Proxy.Forwards {
+		line("", "%s leads to %s", f.Listen, f.To)
+	}
+	if g := r.Proxy.Gateway; g != nil {
+		line("Gateway", "open to other machines on %s: %s", strings.Join(g.Listen, " and "), cmp.Or(strings.Join(g.Clients, ", "), "no client is admitted yet"))
+	}
+	for _, x := range r.Proxy.Closed {
+		line("", "not open: %s (%s). %s", x.Listen, x.Key, x.Error)
+	}
+	if len(r.Proxy.Restart) > 0 {
+		line("", "changed since the start, and counts from the next one: %s", strings.Join(r.Proxy.Restart, ", "))
 	}
 	if r.Proxy.Upstream != "" {
 		line("Upstream", "%s (from %s)", r.Proxy.Upstream, r.Proxy.UpstreamSource)

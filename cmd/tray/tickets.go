@@ -210,7 +210,7 @@ func (a *authenticator) Begin(ctx context.Context, up *proxy.Upstream) (proxy.Ex
 	if err != nil {
 		return nil, err
 	}
-	return &exchange{cur, spn}, nil
+	return &exchange{cur, spn, &a.meter}, nil
 }
 
 // Epoch implements [proxy.Authenticator].
@@ -244,6 +244,7 @@ func servicePrincipal(ctx context.Context, up *proxy.Upstream, override, canonic
 type exchange struct {
 	tickets *current
 	spn     string
+	meter   *meter
 }
 
 // Scheme implements [proxy.Exchange].
@@ -255,10 +256,12 @@ func (e *exchange) Next(ctx context.Context, challenge []byte) ([]byte, error) {
 	if challenge != nil {
 		return nil, ticket.CheckReply(challenge)
 	}
+	from := time.Now()
 	tok, err := e.tickets.Token(ctx, e.spn)
 	if err != nil {
 		return nil, tokenError(err, e.spn)
 	}
+	e.meter.token(time.Since(from))
 	return tok, nil
 }
 

@@ -501,6 +501,11 @@ func TestStatusPageTellsEachState(t *testing.T) {
 	p.says("problems", "Run kinit.")
 	p.says("proxy-state", "waits for your sign-in")
 	p.set(func() { p.part("ticket")["state"] = "valid" })
+	p.set(func() {
+		p.part("proxy")["gateway"] = object{"listen": []any{"172.17.0.1:5380"}, "allow": []any{"172.17.0.0/16"}, "clients": []any{"build"}}
+	})
+	p.says("gateway", "Other machines can use your ticket through the gateway on 172.17.0.1:5380: build")
+	p.set(func() { p.part("proxy")["gateway"] = nil })
 	for _, x := range []struct {
 		says   string
 		change func(proxy object)

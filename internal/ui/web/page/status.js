@@ -85,6 +85,8 @@ function drawProxy(proxy, ticket) {
   setMood($("proxy-card"), mood);
   setText($("proxy-state"), t(`proxy.${state}`, { time: proxy.paused_until ? clock(proxy.paused_until) : "" }));
   setText($("proxy-lead"), t(`proxy.${state}.lead`, loginOf(proxy) ?? {}));
+  $("gateway").hidden = !proxy.gateway;
+  if (proxy.gateway) setText($("gateway"), t("proxy.gateway", { listen: proxy.gateway.listen.join(", "), clients: proxy.gateway.clients.join(", ") || "–" }));
   setText($("proxy-listen"), proxy.listen.join(", "));
   setText($("proxy-upstream"), proxy.upstream || t("proxy.none"));
 }
