@@ -301,7 +301,7 @@ func TestHopsNotOnTheList(t *testing.T) {
 			},
 		} {
 			resp, body := do()
-			if resp.StatusCode != 502 || pt.Cause(resp) != "upstream_not_allowed" || !strings.Contains(body, "add it to upstream") {
+			if resp.StatusCode != 502 || pt.Cause(resp) != "upstream_not_allowed" || !strings.Contains(body, " to kerberos.upstreams") {
 				t.Errorf("got %d %s: %s", resp.StatusCode, pt.Cause(resp), body)
 			}
 		}
@@ -365,5 +365,34 @@ func TestHopsSOCKSBytesBehindTheReply(t *testing.T) {
 	}
 	if line, err := bufio.NewReader(c.R).ReadString('\n'); line != "first words\n" {
 		t.Errorf("got %q, %v", line, err)
+	}
+}
+
+// tunnels says of every request whether a tunnel was asked for.
+type tunnels struct {
+	proxy.RouterFunc
+	seen chan bool
+}
+
+func (r tunnels) Route(ctx context.Context, host string, port uint16) (proxy.Decision, error) {
+	r.seen <- false
+	return r.RouterFunc(ctx, host, port)
+}
+
+func (r tunnels) RouteTunnel(ctx context.Context, host string, port uint16) (proxy.Decision, error) {
+	r.seen <- true
+	return r.RouterFunc(ctx, host, port)
+}
+
+func TestTunnelsAreRoutedAsSuch(t *testing.T) {
+	origin := hopOrigin(t)
+	r := tunnels{over(origin.Addr, proxy.DirectHop), make(chan bool, 2)}
+	_, addr := pt.Start(t, proxy.Config{Router: r})
+	if resp, _ := pt.Dial(t, addr).Get("http://a.test:443/"); resp.StatusCode != 200 || <-r.seen {
+		t.Errorf("a plain request, whatever its port: got %d, or routed as a tunnel", resp.StatusCode)
+	}
+	resp, _, err := pt.Dial(t, addr).Tunnel("a.test:80", "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+	if err != nil || resp.StatusCode != 200 || !<-r.seen {
+		t.Errorf("a tunnel, whatever its port: got %v, %v, or routed as a plain request", resp, err)
 	}
 }

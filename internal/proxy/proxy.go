@@ -155,6 +155,14 @@ type Router interface {
 	Route(ctx context.Context, host string, port uint16) (Decision, error)
 }
 
+// A TunnelRouter is a [Router] that decides otherwise where a tunnel is asked
+// for, which is how https requests come: scripts are told the scheme. Without
+// it Route decides both.
+type TunnelRouter interface {
+	Router
+	RouteTunnel(ctx context.Context, host string, port uint16) (Decision, error)
+}
+
 // RouterFunc lets a plain function be a [Router].
 type RouterFunc func(ctx context.Context, host string, port uint16) (Decision, error)
 

@@ -354,7 +354,7 @@ func (c *session) challenge(ctx context.Context, u *upConn, ex Exchange, d *Deci
 	if u.up.NoAuth {
 		e := fail(CauseUpstreamNotAllowed, nil, "%s asks for credentials (%s).", u.up.URL, offer(ch.offered))
 		e.Text = "A proxy that is not on the list of allowed proxies asks for credentials. It got none."
-		e.Hint = "If it is your company's, add it to upstream in the settings, or ask your administrator."
+		e.Hint = "If it is your company's, add " + u.up.addr() + " to kerberos.upstreams in the settings, or ask your administrator."
 		return nil, false, e
 	}
 	if !d.Kerberos {

@@ -197,7 +197,11 @@ func (c *session) handle(ctx context.Context, start time.Time) bool {
 		c.host = string(r.target.host)
 	}
 	var err error
-	*d, err = c.s.cfg.Router.Route(ctx, c.host, r.target.port)
+	if t, ok := c.s.cfg.Router.(TunnelRouter); ok && r.connect {
+		*d, err = t.RouteTunnel(ctx, c.host, r.target.port)
+	} else {
+		*d, err = c.s.cfg.Router.Route(ctx, c.host, r.target.port)
+	}
 	if err != nil {
 		return c.refuse(ev, fail(CauseBadRequest, err, "The host in the request is not valid: %v.", err), true)
 	}
