@@ -11,6 +11,7 @@ require (
 	github.com/alexbrainman/sspi v0.0.0-20250919150558-7d374ff0d59e // ticket/sspi: Windows' own Kerberos instead of a library beside it
 	github.com/chromedp/cdproto v0.159.0 // ui/web, tests only: what chromedp speaks
 	github.com/chromedp/chromedp v0.23.0 // ui/web, tests only: the settings page in a real browser
+	github.com/dop251/goja v0.0.0-20260917113740-793a2a65c13b // route/pac: runs PAC scripts; it has no releases, so a commit
 	github.com/ebitengine/purego v0.11.3 // ticket/gss, ui/window: calling the system's Kerberos library and web view instead of cgo
 	github.com/fsnotify/fsnotify v1.10.1 // settings: noticing edits instead of polling
 	github.com/godbus/dbus/v5 v5.2.4 // netwatch, sysproxy, ui/tray, ui/notify: resume from sleep, NetworkManager and dconf, the tray's bus, notifications
@@ -30,7 +31,10 @@ require (
 
 require (
 	github.com/danieljoos/wincred v1.2.3 // indirect
+	github.com/dlclark/regexp2/v2 v2.5.2 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
+	github.com/go-sourcemap/sourcemap v2.1.3+incompatible // indirect
+	github.com/google/pprof v0.0.0-20230207041349-798e818bf904 // indirect
 	github.com/hashicorp/go-uuid v1.0.3 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/jchv/go-winloader v0.0.0-20210711035445-715c2860da7e // indirect

@@ -39,6 +39,7 @@ var confined = map[string]struct {
 	"howett.net/plist":                {[]string{"internal/policy"}, "macOS' managed preferences, XML and binary"},
 	"github.com/Azure/go-ntlmssp":     {[]string{"internal/auth"}, "the two messages of NTLM, version 2"},
 	"github.com/icholy/digest":        {[]string{"internal/auth"}, "Digest's challenges and answers"},
+	"github.com/dop251/goja":          {[]string{"internal/route/pac"}, "runs PAC scripts, in a process of their own"},
 	"github.com/ebitengine/purego":    {[]string{"internal/ticket/gss", "internal/ui/window"}, "calls the system's Kerberos library, and its web view, without cgo"},
 	"github.com/jcmturner/gokrb5/v8":  {[]string{"internal/ticket/krb5", "internal/demo/realm"}, "Kerberos where the system has no library; the demo's KDC"},
 	"github.com/jcmturner/gofork":     {[]string{"internal/ticket/krb5"}, "the ASN.1 that gokrb5's messages are made for"},

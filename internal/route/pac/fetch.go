@@ -201,15 +201,15 @@ func decode(b []byte, charset string) string {
 	case len(b) >= 3 && string(b[:3]) == "\xef\xbb\xbf":
 		return strings.ToValidUTF8(string(b[3:]), "\ufffd")
 	case len(b) >= 2 && string(b[:2]) == "\xff\xfe":
-		return fromUTF16(b[2:], 0)
-	case len(b) >= 2 && string(b[:2]) == "\xfe\xff":
 		return fromUTF16(b[2:], 1)
+	case len(b) >= 2 && string(b[:2]) == "\xfe\xff":
+		return fromUTF16(b[2:], 0)
 	}
 	switch strings.ToLower(charset) {
 	case "utf-16le":
-		return fromUTF16(b, 0)
-	case "utf-16be", "utf-16":
 		return fromUTF16(b, 1)
+	case "utf-16be", "utf-16":
+		return fromUTF16(b, 0)
 	case "iso-8859-1", "iso8859-1", "latin1", "latin-1", "windows-1252":
 		return fromLatin1(b)
 	case "utf-8", "utf8":
@@ -221,6 +221,7 @@ func decode(b []byte, charset string) string {
 	return fromLatin1(b)
 }
 
+// fromUTF16 reads units whose high byte is the first (0) or the second (1).
 func fromUTF16(b []byte, high int) string {
 	units := make([]uint16, len(b)/2)
 	for i := range units {
