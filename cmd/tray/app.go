@@ -40,6 +40,8 @@ type appConfig struct {
 	system  *systemProxies       // nil: not asked
 	policy  *organisation.Source // nil: none
 
+	pacCommand []string // runs configuration scripts; nil: this program
+
 	// For the demo and tests: how to dial, whom to trust.
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	tls  *tls.Config
@@ -68,6 +70,8 @@ type app struct {
 	paused   time.Time       // Kerberos is off until then
 	resume   *time.Timer     // ends the pause; nil: none
 
+	closing sync.WaitGroup // scripts that are not in use any more
+
 	// now is what requests are decided from, replaced as a whole.
 	now atomic.Pointer[policy]
 }
@@ -85,6 +89,8 @@ type policy struct {
 	peers      *peer.Checker
 	allow      []string
 	ports      [][2]uint16 // of CONNECT; empty: every one
+	script     *pacScript  // nil: none decides
+	tokens     tokenList   // further upstreams that may have tokens
 }
 
 // newApp opens the listeners and builds the parts; run starts them.
@@ -104,11 +110,12 @@ func newApp(cfg appConfig) (*app, error) {
 		return nil, err
 	}
 	a.proxy, err = proxy.New(proxy.Config{
-		Router: proxy.RouterFunc(a.route), Peer: proxy.PeerFunc(a.allowed), Auth: (*authenticator)(a),
+		Router: (*router)(a), Peer: proxy.PeerFunc(a.allowed), Auth: (*authenticator)(a),
 		Observer: a.state, Log: a.log, Dial: cfg.dial, TLS: cfg.tls, Name: pseudonym(), Spares: 8,
-		Script: func(addr string) string { return pacScript(a.now.Load().table, addr) },
+		Script: func(addr string) string { return ownScript(a.now.Load().table, addr) },
 	})
 	if err != nil {
+		a.endScript()
 		a.closeListeners()
 		return nil, err
 	}
@@ -139,6 +146,7 @@ func (a *app) run(ctx context.Context) error {
 			a.resume.Stop()
 		}
 		a.adopting.Unlock()
+		a.endScript()
 		if p := a.now.Load(); p.peers != nil {
 			p.peers.Close()
 		}
@@ -212,6 +220,9 @@ func (a *app) watchNetwork(ctx context.Context) error {
 	}
 	return w.Run(ctx, func(e netwatch.Event) {
 		a.forget("network: " + e.Reason)
+		if s := a.now.Load().script; s != nil {
+			s.finder.Refresh()
+		}
 		a.cfg.system.look()
 	})
 }
@@ -326,9 +337,13 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 	if len(p.upstreams) > 0 {
 		p.table.Upstream = p.upstreams[0].URL
 	}
+	p.tokens = append(tokenList(snap.KerberosUpstreams), a.cfg.system.allowed()...)
 	if old != nil && fmt.Sprint(old.allow) == fmt.Sprint(p.allow) {
 		p.peers = old.peers
 	} else if err := p.openPeers(a.log); err != nil {
+		return err
+	}
+	if err := a.useScript(snap, old, p); err != nil {
 		return err
 	}
 	a.now.Store(p)
@@ -336,11 +351,15 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 		a.log.Warn("this setting counts from the next start", "setting", key)
 	}
 	a.tellProblems(snap)
+	if old != nil && old.script != nil && old.script != p.script {
+		a.closing.Go(old.script.finder.Close)
+	}
 	if old != nil && old.peers != p.peers && old.peers != nil {
 		old.peers.Close()
 	}
 	if a.tickets.use(ticketConfigOf(snap)) || old != nil &&
-		(old.kerberos != p.kerberos || old.spn != p.spn || old.canonical != p.canonical || !slices.Equal(old.upstreamURLs(), p.upstreamURLs()) || !sameLogins(old, p)) {
+		(old.kerberos != p.kerberos || old.spn != p.spn || old.canonical != p.canonical || !slices.Equal(old.upstreamURLs(), p.upstreamURLs()) ||
+			!sameLogins(old, p) || old.script != p.script || !slices.Equal(old.tokens, p.tokens)) {
 		a.forget("settings changed")
 	}
 	a.changed()
@@ -511,8 +530,13 @@ var errNoUpstream = &proxy.Error{
 	Hint:  "Set one: kerbpass run --upstream http://host:port, HTTPS_PROXY, or upstream in the settings.",
 }
 
-// route decides one request; it is on the path of each.
-func (a *app) route(_ context.Context, host string, port uint16) (proxy.Decision, error) {
+// route decides a plain request.
+func (a *app) route(ctx context.Context, host string, port uint16) (proxy.Decision, error) {
+	return a.decide(ctx, host, port, false)
+}
+
+// decide decides one request; it is on the path of each.
+func (a *app) decide(ctx context.Context, host string, port uint16, tunnel bool) (proxy.Decision, error) {
 	h, err := route.ParseHost(host)
 	if err != nil {
 		return proxy.Decision{}, err
@@ -528,6 +552,8 @@ func (a *app) route(_ context.Context, host string, port uint16) (proxy.Decision
 		out.Refusal = &proxy.Error{Cause: proxy.CauseLoop}
 	case d.Route == route.Refused:
 		out.Refusal = errNoUpstream
+	case d.Rule == route.RulePAC:
+		a.askScript(ctx, p, &out, tunnel)
 	case d.Route == route.Proxy:
 		out.Upstream, out.Fallbacks = p.upstreams[0], p.upstreams[1:]
 		out.Kerberos, out.Preemptive = p.kerberos, p.preemptive

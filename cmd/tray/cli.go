@@ -91,7 +91,7 @@ func (c *cli) run(ctx context.Context) error {
 		return c.runDesktop(ctx, flags.given(cmd), false)
 	}
 	for _, add := range []func(context.Context) *cobra.Command{
-		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdDoctor, c.cmdLogin, c.cmdPassword, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdPause, c.cmdResume, c.cmdEnv, c.cmdExec, c.cmdApps, c.cmdGateway, c.cmdMetrics, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdSettings, c.cmdWindowChild, c.cmdKeyringChild,
+		c.cmdRun, c.cmdDemo, c.cmdStatus, c.cmdDoctor, c.cmdLogin, c.cmdPassword, c.cmdRenew, c.cmdLogout, c.cmdActivity, c.cmdWhy, c.cmdBypass, c.cmdKerberos, c.cmdPause, c.cmdResume, c.cmdEnv, c.cmdExec, c.cmdApps, c.cmdGateway, c.cmdMetrics, c.cmdAutostart, c.cmdService, c.cmdQuit, c.cmdVersion, c.cmdCompletion, c.cmdSettings, c.cmdWindowChild, c.cmdKeyringChild, c.cmdPACChild,
 	} {
 		root.AddCommand(add(ctx))
 	}

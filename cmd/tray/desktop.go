@@ -189,6 +189,9 @@ func (d *desktop) facts(now time.Time) ui.Facts {
 	if ups := a.now.Load().upstreams; len(ups) > 0 {
 		f.Upstream = ups[0].URL
 	}
+	if s := a.now.Load().script; s != nil {
+		s.addFacts(&f, now)
+	}
 	if cur := a.tickets.cur.Load(); cur.Manager != nil {
 		t, plan := cur.Known(), cur.Plan()
 		if f.Ticket = ui.TicketState(t.State); t.State == ticket.StateUnavailable && t.Err == nil {

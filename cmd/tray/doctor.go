@@ -281,6 +281,7 @@ func (c *cli) examine(ctx context.Context, given map[string]any) (*examination, 
 	}
 	x.described = described
 	values := flagsOf(described)
+	x.settleScript(values, c.system, helper)
 	if err := x.start(c, values); err != nil {
 		return nil, err
 	}
@@ -377,7 +378,7 @@ func (x *examination) start(c *cli, values map[string]any) error {
 	if err != nil {
 		return err
 	}
-	if x.app, err = newApp(appConfig{store: store, log: log, logins: keyring}); err != nil {
+	if x.app, err = newApp(appConfig{store: store, log: log, logins: keyring, system: c.system}); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -386,6 +387,7 @@ func (x *examination) start(c *cli, values map[string]any) error {
 	x.close = func() {
 		stop()
 		serving.Wait()
+		x.app.endScript()
 		if p := x.app.now.Load(); p.peers != nil {
 			p.peers.Close()
 		}
@@ -405,18 +407,18 @@ func (x *examination) checks() []doctor.Check {
 		{ID: "listener", Title: "Kerbpass's own listener", Run: x.checkListener},
 		{ID: "same_user", Title: "Same-user check", Needs: x.ifRunning("listener"), Run: x.checkSameUser},
 		{ID: "upstream", Title: "Upstream proxy", Limit: 10 * time.Second, Run: x.checkUpstream},
-		{ID: "name", Title: "Name of the upstream", Needs: []string{"upstream"}, Limit: 10 * time.Second, Run: x.checkName},
-		{ID: "tcp", Title: "Connection to the upstream", Needs: []string{"name"}, Limit: 15 * time.Second, Late: string(proxy.CauseUpstreamUnreachable), Run: x.checkTCP},
-		{ID: "tls", Title: "TLS to the upstream", Needs: []string{"tcp"}, Limit: 15 * time.Second, Late: string(proxy.CauseUpstreamUnreachable), Run: x.checkTLS},
-		{ID: "challenge", Title: "What the upstream asks for", Needs: []string{"tls"}, Limit: bareLimit + 5*time.Second, Run: x.checkChallenge},
-		{ID: "clock", Title: "Clock", Needs: []string{"challenge"}, Limit: tokenLimit + answerLimit, Run: x.checkClock},
+		{ID: "name", Title: "Name of the upstream", Needs: []string{"upstream"}, Limit: 10 * time.Second, Run: x.withUpstream(x.checkName)},
+		{ID: "tcp", Title: "Connection to the upstream", Needs: []string{"name"}, Limit: 15 * time.Second, Late: string(proxy.CauseUpstreamUnreachable), Run: x.withUpstream(x.checkTCP)},
+		{ID: "tls", Title: "TLS to the upstream", Needs: []string{"tcp"}, Limit: 15 * time.Second, Late: string(proxy.CauseUpstreamUnreachable), Run: x.withUpstream(x.checkTLS)},
+		{ID: "challenge", Title: "What the upstream asks for", Needs: []string{"tls"}, Limit: bareLimit + 5*time.Second, Run: x.withUpstream(x.checkChallenge)},
+		{ID: "clock", Title: "Clock", Needs: []string{"challenge"}, Limit: tokenLimit + answerLimit, Run: x.withUpstream(x.checkClock)},
 		{ID: "kerberos", Title: "Kerberos", Run: x.checkKerberos},
 		{ID: "caches", Title: "Ticket caches", Needs: []string{"kerberos"}, Limit: listLimit + 2*time.Second, Run: x.withKerberos(x.checkCaches)},
 		{ID: "tgt", Title: "Ticket", Needs: []string{"kerberos"}, Limit: 2 * listLimit, Late: string(proxy.CauseKerberosUnavailable), Run: x.withKerberos(x.checkTicket)},
-		{ID: "realm", Title: "Realm of the upstream", Needs: []string{"upstream", "tgt"}, Limit: tokenLimit + listLimit, Late: string(proxy.CauseKDCUnreachable), Run: x.withKerberos(x.checkRealm)},
-		{ID: "spn", Title: "Service name (SPN)", Needs: []string{"realm"}, Limit: 2 * tokenLimit, Run: x.withKerberos(x.checkSPN)},
-		{ID: "kdc", Title: "Kerberos server (KDC)", Needs: []string{"spn"}, Run: x.withKerberos(x.checkKDC)},
-		{ID: "token", Title: "Token", Needs: []string{"kdc"}, Run: x.withKerberos(x.checkToken)},
+		{ID: "realm", Title: "Realm of the upstream", Needs: []string{"upstream", "tgt"}, Limit: tokenLimit + listLimit, Late: string(proxy.CauseKDCUnreachable), Run: x.withKerberos(x.withToken(x.checkRealm))},
+		{ID: "spn", Title: "Service name (SPN)", Needs: []string{"realm"}, Limit: 2 * tokenLimit, Run: x.withKerberos(x.withToken(x.checkSPN))},
+		{ID: "kdc", Title: "Kerberos server (KDC)", Needs: []string{"spn"}, Run: x.withKerberos(x.withToken(x.checkKDC))},
+		{ID: "token", Title: "Token", Needs: []string{"kdc"}, Run: x.withKerberos(x.withToken(x.checkToken))},
 		{ID: "accepted", Title: "Token at the upstream", Needs: []string{"challenge", "token"}, Limit: tokenLimit + 2*answerLimit, Run: x.checkAccepted},
 		{ID: "requests", Title: "Requests through Kerbpass", Needs: append(x.ifRunning("listener"), "same_user", "challenge", "accepted"), Limit: 2 * testLimit, Run: x.checkRequests},
 	}
@@ -555,6 +557,9 @@ func (x *examination) checkUpstream(ctx context.Context) doctor.Finding {
 		if strings.Contains(p.Text, isOurselves) {
 			loop = strings.TrimSuffix(p.String(), ".") + "."
 		}
+	}
+	if s := x.app.now.Load().script; s != nil {
+		return x.checkScript(ctx, s)
 	}
 	all := x.app.now.Load().upstreams
 	const unset = "Name the company's proxy in the upstream setting, and do not start Kerbpass with the variables that \"kerbpass env\" prints."

@@ -427,6 +427,9 @@ func (x *examination) checkChallenge(ctx context.Context) doctor.Finding {
 	default:
 		return good("It asks for nothing: it answers %d to a request without credentials.", resp.StatusCode)
 	}
+	if up.NoAuth {
+		return broken(proxy.CauseUpstreamNotAllowed, allowHint(up), "It asks for credentials and gets none: only the configuration script (PAC) names it.")
+	}
 	x.learn(func(f *facts) { f.asks = true })
 	schemes, _ := offers(resp.Header)
 	return judgeOffers(up, schemes)

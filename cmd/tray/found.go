@@ -99,7 +99,7 @@ func (s *systemProxies) refresh(ctx context.Context) (changed bool) {
 	s.all, s.late, s.read = joined, late, time.Now()
 	s.mu.Unlock()
 	now, nowFrom := s.chosen()
-	return !slices.Equal(was, now) || from.Source != nowFrom.Source
+	return !slices.Equal(was, now) || from.Source != nowFrom.Source || from.PAC != nowFrom.PAC
 }
 
 func (s *systemProxies) isLate() bool {
@@ -119,7 +119,7 @@ func (s *systemProxies) isFresh() bool {
 func (s *systemProxies) join(store *settings.Store) {
 	snap := store.Snapshot()
 	s.listenOn(addrPorts(snap.Listen))
-	if len(snap.Upstream) == 0 && s.refresh(context.Background()) {
+	if (len(snap.Upstream) == 0 || snap.PAC == autoPAC) && s.refresh(context.Background()) {
 		store.Reload() // what it reports is in the snapshot
 	}
 }
@@ -171,8 +171,9 @@ func (a *app) watchSystem(ctx context.Context) error {
 		}
 		if s.refresh(ctx) {
 			upstreams, from := s.chosen()
-			a.log.Info("system proxy settings", "upstream", upstreams, "source", string(from.Source), "name", from.Name)
+			a.log.Info("system proxy settings", "upstream", upstreams, "pac", from.PAC, "source", string(from.Source), "name", from.Name)
 			a.cfg.store.Reload() // what it reports is in the snapshot
+			a.readopt()
 		}
 		if s.isLate() {
 			retry.Reset(systemRetry)
@@ -216,6 +217,7 @@ func (a *app) found(ctx context.Context) foundReport {
 	}
 	if !s.isFresh() && s.refresh(ctx) {
 		a.cfg.store.Reload() // as above
+		a.readopt()
 	}
 	all := s.settings()
 	for _, x := range all {

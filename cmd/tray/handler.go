@@ -46,7 +46,7 @@ func (a *app) handler() http.Handler {
 		control.WriteJSON(w, map[string]string{"config": a.cfg.store.Path()})
 	})
 	mux.HandleFunc("GET /v1/why", func(w http.ResponseWriter, r *http.Request) {
-		answer, err := explain(a.now.Load().table, r.URL.Query().Get("target"))
+		answer, err := a.why(r.Context(), r.URL.Query().Get("target"))
 		if err != nil {
 			writeError(w, err)
 			return

@@ -7,11 +7,11 @@ import (
 	"kerbpass/internal/route"
 )
 
-// pacScript is /kerbpass.pac: what sends a browser to the proxy at addr. Names
+// ownScript is /kerbpass.pac: what sends a browser to the proxy at addr. Names
 // on the lists are spared the way through here; for whatever the script does
 // not know, such as blocks of addresses, the proxy itself decides by the same
 // lists. There is no way round the proxy when it does not answer.
-func pacScript(table *route.Table, addr string) string {
+func ownScript(table *route.Table, addr string) string {
 	exact, below := map[string]int{}, map[string]int{}
 	for _, e := range table.Exact.Entries() {
 		exact[e] = 1

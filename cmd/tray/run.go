@@ -15,6 +15,7 @@ import (
 type runFlags struct {
 	listen, upstream []string
 	bypass, noProxy  string
+	pac              string
 	kerberos         bool
 	values           map[string]any // by settings key; only what was given
 }
@@ -30,6 +31,7 @@ func (r *runFlags) register(cmd *cobra.Command) {
 func (r *runFlags) registerRoute(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&r.upstream, "upstream", nil, "corporate proxy, as `http://host:port` (repeatable, in order of preference)")
+	f.StringVar(&r.pac, "pac", "", "configuration script (PAC) that names the corporate proxy: `URL|FILE`, or auto")
 	f.StringVar(&r.bypass, "bypass", "", "hosts that go direct, exact names, comma-separated `list`")
 	f.StringVar(&r.noProxy, "no-proxy", "", "hosts that go direct, suffix rules as NO_PROXY, comma-separated `list`")
 }
@@ -42,7 +44,7 @@ func (r runFlags) given(cmd *cobra.Command) runFlags {
 		value any
 	}{
 		"listen": {"listen", r.listen}, "upstream": {"upstream", r.upstream}, "bypass": {"bypass.exact", splitList(r.bypass)},
-		"no-proxy": {"no_proxy", r.noProxy}, "kerberos": {"kerberos.enabled", r.kerberos},
+		"no-proxy": {"no_proxy", r.noProxy}, "pac": {"pac", r.pac}, "kerberos": {"kerberos.enabled", r.kerberos},
 	} {
 		if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
 			r.values[v.key] = v.value

@@ -98,6 +98,7 @@ type proxyReport struct {
 	Listen         []string      `json:"listen"`
 	Upstream       string        `json:"upstream"`
 	UpstreamSource string        `json:"upstream_source"`
+	PAC            string        `json:"pac,omitempty"` // the configuration script that decides
 	Kerberos       bool          `json:"kerberos"`
 	PausedUntil    *string       `json:"paused_until"`
 	Open           int           `json:"open_connections"`
@@ -298,6 +299,9 @@ func (a *app) report(ctx context.Context) report {
 	r.Proxy.doorsReport = a.doorsNow(snap)
 	r.Proxy.PausedUntil = utc(a.pausedUntil())
 	r.Proxy.UpstreamSource = a.cfg.system.source(r.Proxy.UpstreamSource)
+	if p.script != nil {
+		r.addScript(p.script)
+	}
 	a.state.mu.Lock()
 	last := a.state.last
 	a.state.mu.Unlock()
@@ -319,7 +323,8 @@ func (a *app) report(ctx context.Context) report {
 	}
 	if path != nil && !r.has(path.Cause) {
 		text, hint, _ := path.Cause.Explain()
-		r.Problems = append(r.Problems, problem{path.Cause, strings.TrimSpace(cmp.Or(path.Text, text) + " " + path.Detail), cmp.Or(path.Hint, hint)})
+		text, hint = cmp.Or(path.Text, text), cmp.Or(path.Hint, hint)
+		r.Problems = append(r.Problems, problem{path.Cause, strings.TrimSpace(text + " " + path.Detail), hint})
 	}
 	return r
 }
@@ -415,8 +420,10 @@ func baseReport(ctx context.Context, cur *current, snap *settings.Snapshot, conf
 				"Check KRB5CCNAME and the setting kerberos.cache, or get a new ticket: kerbpass login."})
 		}
 	}
-	if r.Proxy.Upstream == "" {
-		r.Problems = append(r.Problems, problem{proxy.CauseUpstreamUnreachable, "No upstream proxy is set; only bypassed hosts can be reached.",
+	if place, source := choosePAC(snap, nil, config); place != "" {
+		r.Proxy.PAC, r.Proxy.Upstream, r.Proxy.UpstreamSource = place, "", scriptSource(source)
+	} else if r.Proxy.Upstream == "" {
+		r.Problems = append(r.Problems, problem{proxy.CauseUpstreamUnreachable, noUpstreamText,
 			"Set one: --upstream, HTTPS_PROXY, or upstream in the settings."})
 	}
 	for _, p := range snap.Problems {
@@ -522,12 +529,18 @@ func (r *report) text(now time.Time) string {
 	if len(r.Proxy.Restart) > 0 {
 		line("", "changed since the start, and counts from the next one: %s", strings.Join(r.Proxy.Restart, ", "))
 	}
-	if r.Proxy.Upstream != "" {
+	if r.Proxy.PAC != "" {
+		line("Script", "%s (from %s)", r.Proxy.PAC, r.Proxy.UpstreamSource)
+	}
+	if r.Proxy.Upstream != "" && r.Proxy.PAC != "" {
+		line("Upstream", "%s (the script's last word)", r.Proxy.Upstream)
+	} else if r.Proxy.Upstream != "" {
 		line("Upstream", "%s (from %s)", r.Proxy.Upstream, r.Proxy.UpstreamSource)
-		for _, l := range r.Proxy.Logins {
-			line("", "%s: %s", l.Upstream, l.text())
-		}
-	} else {
+	}
+	for _, l := range r.Proxy.Logins {
+		line("", "%s: %s", l.Upstream, l.text())
+	}
+	if r.Proxy.Upstream == "" && r.Proxy.PAC == "" {
 		line("Upstream", "none")
 	}
 	if r.Proxy.PausedUntil != nil {

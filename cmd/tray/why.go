@@ -48,7 +48,7 @@ func (c *cli) why(ctx context.Context, target string, given map[string]any) erro
 		missing = errors.Is(err, control.ErrNotRunning)
 	}
 	if missing || len(given) > 0 {
-		a, err = c.whyLocal(target, given)
+		a, err = c.whyLocal(ctx, target, given)
 	}
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (a answer) text() string {
 // whyLocal answers for given values, or for the settings on disk, without a
 // running helper. List entries that are refused are named: they may be what the
 // question is about.
-func (c *cli) whyLocal(target string, given map[string]any) (answer, error) {
+func (c *cli) whyLocal(ctx context.Context, target string, given map[string]any) (answer, error) {
 	store, err := c.store(given, nil)
 	if err != nil {
 		return answer{}, err
@@ -118,7 +118,12 @@ func (c *cli) whyLocal(target string, given map[string]any) (answer, error) {
 		}
 		t.Upstream = up.URL
 	}
-	return explain(t, target)
+	place, source := choosePAC(snap, c.system, store.Path())
+	if place == "" {
+		return explain(t, target)
+	}
+	t.PAC, t.PACSource = true, source
+	return c.whyScript(ctx, t, snap, place, target)
 }
 
 func bracket(h route.Host) string {

@@ -42,6 +42,9 @@ func (t *Table) Explain(h Host, port uint16) Explanation {
 }
 
 func (t *Table) unlisted(d Decision) string {
+	if d.Rule == RulePAC {
+		return fmt.Sprintf("No list names %s, so the configuration script (PAC%s) decides.", d.Host, strings.TrimSuffix(strings.Replace(inBrackets(d.Source), " (", ", ", 1), ")"))
+	}
 	if d.Route == Refused {
 		return fmt.Sprintf("No list names %s and no upstream proxy is known; a host that is not listed never goes direct.", d.Host)
 	}

@@ -13,7 +13,7 @@ const (
 // Rule is what decided.
 type Rule string
 
-// The rules. [Table.Decide] itself gives the first, second, third and fifth.
+// The rules. [Table.Decide] itself gives all but the last.
 const (
 	RuleLoopback Rule = "loopback"
 	RuleExact    Rule = "exact"
@@ -36,6 +36,11 @@ type Table struct {
 	// asked for every request and must not block. Nil: nothing is.
 	Self func(Host, uint16) bool
 
+	// PAC says that a configuration script decides about what no list names; its
+	// caller asks it. PACSource is where its address came from.
+	PAC       bool
+	PACSource string
+
 	Upstream       string // URL of the upstream proxy, "" for none
 	UpstreamSource string
 	Kerberos       bool // whether the upstream gets tokens, for explanations
@@ -53,8 +58,9 @@ type Decision struct {
 }
 
 // Decide routes one request: loopback targets go direct, then hosts on the
-// exact list, then hosts on the suffix list; all others take the upstream
-// proxy, and where none is known they are refused. The helper's own listeners
+// exact list, then hosts on the suffix list; all others take the way that a
+// configuration script will say, or else the upstream proxy, and where none is
+// known they are refused. The helper's own listeners
 // are refused before anything else, whatever address they have. The zero Host
 // is refused. Decide does not allocate.
 func (t *Table) Decide(h Host, port uint16) Decision {
@@ -73,6 +79,10 @@ func (t *Table) Decide(h Host, port uint16) Decision {
 	}
 	if entry, ok := t.Suffix.Match(h, port); ok {
 		d.Rule, d.Entry, d.Source = RuleSuffix, entry, t.SuffixSource
+		return d
+	}
+	if t.PAC && h.text != "" {
+		d.Route, d.Rule, d.Source = Proxy, RulePAC, t.PACSource
 		return d
 	}
 	d.Route, d.Rule, d.Source = Proxy, RuleDefault, t.UpstreamSource
