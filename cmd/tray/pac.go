@@ -342,6 +342,7 @@ func (p *policy) explainScript(ctx context.Context, w *answer, target string, f 
 		return err
 	}
 	scheme, _, isURL := strings.Cut(strings.ToLower(target), "://")
+	w.Upstream, w.Kerberos = "", false
 	said, err := f.Find(ctx, isURL && scheme != "http" || !isURL && port != 80, h.String(), port)
 	var hops []*proxy.Upstream
 	refusal := (*proxy.Error)(nil)
