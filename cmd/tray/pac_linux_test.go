@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 
 	"kerbpass/internal/proxy/proxytest"
 	"kerbpass/internal/testenv"
+	"kerbpass/internal/ticket/tickettest"
 )
 
 // scriptServer serves a configuration script that changes, and dies.
@@ -279,4 +281,54 @@ func TestWorldPACTokensOnlyToTheListed(t *testing.T) {
 		t.Errorf("status: %d %s", code, out)
 	}
 	h.doctor(0, nil)
+}
+
+// The name wpad in the domain that the computer searches, in a mount namespace
+// with its own resolver files.
+func TestPACByWPAD(t *testing.T) {
+	testenv.Root(t) // for port 80
+	a := named(t, "a")
+	var l net.Listener
+	for n := 0; l == nil; n++ {
+		var err error
+		addr := fmt.Sprintf("127.%d.%d.%d:80", 1+rand.IntN(250), rand.IntN(256), 1+rand.IntN(250))
+		if l, err = net.Listen("tcp", addr); err != nil && n == 20 {
+			t.Fatal(err)
+		}
+	}
+	var asked atomic.Int32
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.URL.Path != "/wpad.dat" || r.Host != "wpad.corp.test" {
+			t.Errorf("asked for %s at %s", r.URL, r.Host)
+		}
+		fmt.Fprintf(w, "function FindProxyForURL(url, host) { return 'PROXY %s'; }", a.Host)
+	})}
+	go s.Serve(l)
+	t.Cleanup(func() { s.Close() })
+	dir := t.TempDir()
+	os.Chmod(dir, 0o755)
+	host, _, _ := net.SplitHostPort(l.Addr().String())
+	hosts, resolv := filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf")
+	for path, text := range map[string]string{hosts: "127.0.0.1 localhost\n" + host + " wpad.corp.test\n", resolv: "search corp.test\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := []string{"DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent", "XDG_CONFIG_DIRS=/nonexistent"}
+	with := setup{world: &world{kdc: &tickettest.KDC{Krb5Conf: "/dev/null"}, hosts: hosts}, env: env, args: []string{"--kerberos=false"},
+		prefix: []string{"sh", "-c", "mount --bind " + resolv + ` /etc/resolv.conf && exec "$@"`, "sh"}}
+
+	h := start(t, with)
+	h.want("502", "upstream_unreachable", "http://web.example/")
+	if n := asked.Load(); n != 0 {
+		t.Errorf("asked for wpad.dat unasked, %d times", n)
+	}
+	if err := os.WriteFile(h.config(), []byte("pac = \"auto\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the script", func() bool { _, _, body := h.curl("http://web.example/"); return body == "a" })
+	if out, _ := h.kerbpass("status", "--json"); !strings.Contains(out, `"pac": "http://wpad.corp.test/wpad.dat"`) {
+		t.Errorf("status: %s", out)
+	}
 }

@@ -932,7 +932,7 @@ func TestFoundProxies(t *testing.T) {
 		p.setting("upstream")["value"], p.setting("upstream")["source"] = []any{}, "default"
 	})
 	p.says("found", "NetworkManager, Wired 1")
-	p.says("found", "Kerbpass cannot use it yet. Ask your help desk")
+	p.says("found", "Where no proxy is entered, Kerbpass asks that script")
 	p.says("found", "socks only")
 
 	p.set(func() {
