@@ -5,12 +5,20 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
-// release is set by release builds; everything else comes from build info.
-var release = ""
+// Release builds set these (packaging/compile); for all others, build info says
+// what it knows.
+var (
+	release string // "1.2.3"
+	commit  string
+	builtAt string // the commit's time in seconds since 1970
+)
 
 func version() string {
 	if release != "" {
@@ -20,6 +28,22 @@ func version() string {
 		return info.Main.Version
 	}
 	return "(devel)"
+}
+
+// revision is the commit the program was built from, "" if nobody knows.
+func revision() string {
+	if commit != "" {
+		return commit
+	}
+	return buildSetting("vcs.revision")
+}
+
+// builtFrom is the time of that commit, "" if nobody knows.
+func builtFrom() string {
+	if n, err := strconv.ParseInt(builtAt, 10, 64); err == nil {
+		return time.Unix(n, 0).UTC().Format(time.RFC3339)
+	}
+	return buildSetting("vcs.time")
 }
 
 func buildSetting(key string) string {
@@ -37,11 +61,15 @@ func (c *cli) cmdVersion(context.Context) *cobra.Command {
 	return c.addJSON(&cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := map[string]string{"version": version(), "commit": buildSetting("vcs.revision"), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+			v := map[string]string{"version": version(), "commit": revision(), "date": builtFrom(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 			if c.json {
 				return c.printJSON(v)
 			}
-			fmt.Fprintf(c.out, "kerbpass %s (%s, %s)\n", v["version"], v["platform"], v["go"])
+			about := []string{v["platform"], v["go"]}
+			if v["commit"] != "" {
+				about = append(about, "commit "+v["commit"][:min(12, len(v["commit"]))])
+			}
+			fmt.Fprintf(c.out, "kerbpass %s (%s)\n", v["version"], strings.Join(about, ", "))
 			return nil
 		},
 	})
