@@ -167,6 +167,15 @@ func TestSystemdTakesEntry(t *testing.T) {
 	if want := "\nExecStart=:\"" + program + "\" 50%%\n"; !strings.Contains(unit, want) {
 		t.Errorf("got\n%s\nwant in it %s", unit, want)
 	}
+	if err := os.Rename(program, program+".removed"); err != nil {
+		t.Fatal(err)
+	}
+	if unit := generate(); unit != "" {
+		t.Errorf("the program is removed, and yet a unit:\n%s", unit)
+	}
+	if err := os.Rename(program+".removed", program); err != nil {
+		t.Fatal(err)
+	}
 
 	system := filepath.Join(dir, "system/autostart")
 	if err := os.MkdirAll(system, 0o700); err != nil {

@@ -106,6 +106,7 @@ func desktopEntry(cfg Config, v visibility) string {
 	line("Type", "Application")
 	line("Name", escapeValue(cfg.Name))
 	line("Comment", escapeValue(cfg.Comment))
+	line("TryExec", escapeValue(cfg.Command[0])) // once the program is removed, the entry does nothing
 	line("Exec", escapeValue(quoteExec(cfg.Command)))
 	line("Icon", escapeValue(cfg.Icon))
 	line("Terminal", "false")

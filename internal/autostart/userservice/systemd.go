@@ -5,10 +5,12 @@ import "strings"
 // systemdUnit renders the service for systemd. A user's manager knows no
 // multi-user.target, and whoever ends the service means it. What makes the
 // program give up (a wrong setting, a port that is taken) is tried a few times,
-// a wrong command line (exit code 2) not at all.
+// a wrong command line (exit code 2) not at all. Once the program is removed, the
+// unit does nothing, and does not fail either.
 func systemdUnit(cfg Config) string {
 	return "[Unit]\n" +
 		"Description=" + strings.ReplaceAll(cfg.Description, "%", "%%") + "\n" +
+		"ConditionFileIsExecutable=" + strings.ReplaceAll(cfg.Command[0], "%", "%%") + "\n" +
 		"StartLimitIntervalSec=300\n" +
 		"StartLimitBurst=5\n" +
 		"\n[Service]\n" +
