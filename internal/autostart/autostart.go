@@ -40,6 +40,7 @@ type Config struct {
 	Comment string   // one sentence for people; may be empty
 	Icon    string   // a path or the name of a themed icon; may be empty; Linux only
 	Command []string // absolute path of the program, and its arguments
+	Also    []string // other file names of the program: an entry with one of them is ours
 
 	// LookupEnv finds the user's folders (HOME, XDG_CONFIG_HOME,
 	// XDG_CONFIG_DIRS); nil means [os.LookupEnv].
@@ -70,6 +71,7 @@ type Status struct {
 // may be called at any time; the last of two writers wins.
 type Entry struct {
 	command []string
+	also    []string
 	sys     system
 }
 
@@ -117,7 +119,7 @@ func New(cfg Config) (*Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("autostart: %w", err)
 	}
-	return &Entry{command: cfg.Command, sys: sys}, nil
+	return &Entry{command: cfg.Command, also: slices.Clone(cfg.Also), sys: sys}, nil
 }
 
 func validID(id string) bool {
@@ -227,7 +229,8 @@ func (e *Entry) replaceable(f found) bool {
 }
 
 func (e *Entry) sameProgram(f found) bool {
-	return len(f.command) > 0 && strings.EqualFold(fileName(f.command[0]), fileName(e.command[0]))
+	return len(f.command) > 0 && slices.ContainsFunc(append([]string{fileName(e.command[0])}, e.also...),
+		func(name string) bool { return strings.EqualFold(fileName(f.command[0]), name) })
 }
 
 // fileName is the last part of a path of any system.

@@ -63,6 +63,7 @@ func everywhere(t *testing.T, f func(t *testing.T, p *place)) {
 	config := func(t *testing.T, dir string) Config {
 		cfg := app
 		cfg.Command = []string{filepath.Join(dir, "here", "kerbpass")}
+		cfg.Also = []string{"kerbpass.exe"}
 		env := map[string]string{"HOME": dir, "XDG_CONFIG_DIRS": filepath.Join(dir, "empty") + ":" + filepath.Join(dir, "etc")}
 		cfg.LookupEnv = func(k string) (string, bool) { v, ok := env[k]; return v, ok }
 		return cfg
@@ -74,7 +75,7 @@ func everywhere(t *testing.T, f func(t *testing.T, p *place)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f(t, &place{&Entry{cfg.Command, x}, t, dir,
+		f(t, &place{&Entry{cfg.Command, cfg.Also, x}, t, dir,
 			filepath.Join(dir, ".config/autostart/kerbpass.desktop"), filepath.Join(dir, "etc/autostart/kerbpass.desktop"),
 			func(command ...string) string {
 				c := cfg
@@ -90,7 +91,7 @@ func everywhere(t *testing.T, f func(t *testing.T, p *place)) {
 			t.Fatal(err)
 		}
 		l.adminFile = filepath.Join(dir, "admin.plist")
-		f(t, &place{&Entry{cfg.Command, l}, t, dir, filepath.Join(dir, "Library/LaunchAgents/kerbpass.plist"), l.adminFile,
+		f(t, &place{&Entry{cfg.Command, cfg.Also, l}, t, dir, filepath.Join(dir, "Library/LaunchAgents/kerbpass.plist"), l.adminFile,
 			func(command ...string) string { return LaunchAgent{Label: "kerbpass", Command: command}.Plist() }})
 	})
 }
@@ -308,4 +309,20 @@ func TestPathsThatNoDesktopStarts(t *testing.T) {
 			t.Errorf("%c: got %v", c, err)
 		}
 	}
+}
+
+// An entry with another name of this program is ours: it is corrected, and goes
+// when it is turned off.
+func TestOtherName(t *testing.T) {
+	everywhere(t, func(t *testing.T, p *place) {
+		p.write(p.user, p.render("/elsewhere/KERBPASS.exe"))
+		p.status(Status{Enabled: true, By: ByUser, Stale: true, Where: p.user, Detail: "KERBPASS.exe"})
+		p.do(p.Enable, nil)
+		p.status(Status{Enabled: true, By: ByUser, Where: p.user})
+		p.write(p.user, p.render("/elsewhere/kerbpass.exe"))
+		p.do(p.Disable, nil)
+		p.status(Status{Where: p.user})
+		p.write(p.user, p.render("/elsewhere/kerbpass-2.exe"))
+		p.do(p.Disable, ErrForeign)
+	})
 }

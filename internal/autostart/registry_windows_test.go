@@ -102,14 +102,22 @@ func TestRunKey(t *testing.T) {
 		t.Errorf("got %d %s, %v", kind, got, err)
 	}
 
-	moved := &Entry{[]string{`D:\k\KERBPASS.exe`}, run{testID, []string{`D:\k\KERBPASS.exe`}}}
+	moved := &Entry{[]string{`D:\k\KERBPASS.exe`}, nil, run{testID, []string{`D:\k\KERBPASS.exe`}}}
 	checkStatus(t, moved, Status{Enabled: true, By: ByUser, Stale: true, Detail: "Program Files"})
 	check(t, moved.Repair(), nil) // the old one never was there
 	checkStatus(t, moved, Status{Enabled: true, By: ByUser})
 
-	foreign := &Entry{[]string{`C:\other.exe`}, run{testID, []string{`C:\other.exe`}}}
+	foreign := &Entry{[]string{`C:\other.exe`}, nil, run{testID, []string{`C:\other.exe`}}}
 	check(t, foreign.Enable(), ErrForeign)
 	check(t, foreign.Disable(), ErrForeign)
+
+	// The windowed program takes over what the console's wrote.
+	windowed := &Entry{[]string{`D:\k\kerbpassw.exe`}, []string{"kerbpass.exe"}, run{testID, []string{`D:\k\kerbpassw.exe`}}}
+	checkStatus(t, windowed, Status{Enabled: true, By: ByUser, Stale: true, Detail: "KERBPASS.exe"})
+	check(t, windowed.Enable(), nil)
+	checkStatus(t, windowed, Status{Enabled: true, By: ByUser})
+	check(t, moved.Disable(), ErrForeign)
+	check(t, windowed.Disable(), nil)
 	check(t, moved.Disable(), nil)
 	check(t, moved.Disable(), nil)
 	checkStatus(t, moved, Status{})
