@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 
 	"kerbpass/internal/control"
 	"kerbpass/internal/settings"
@@ -100,7 +101,7 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("GET /v1/activity", a.serveActivity)
 	mux.HandleFunc("GET /v1/found", a.serveFound)
 	mux.HandleFunc("POST /v1/quit", func(w http.ResponseWriter, r *http.Request) {
-		control.WriteJSON(w, struct{}{})
+		control.WriteJSON(w, quitReply{os.Getpid()})
 		a.log.Info("quit was asked for")
 		a.quit()
 	})

@@ -122,18 +122,3 @@ func flagProblem(snap *settings.Snapshot) error {
 	}
 	return nil
 }
-
-func (c *cli) cmdQuit(ctx context.Context) *cobra.Command {
-	return &cobra.Command{
-		Use: "quit", Short: "End the running helper", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			err := c.ask(ctx, func(ctx context.Context, cl *control.Client) error {
-				return cl.Post(ctx, "/v1/quit", struct{}{}, nil)
-			})
-			if errors.Is(err, control.ErrNotRunning) {
-				return notRunning()
-			}
-			return err
-		},
-	}
-}
