@@ -46,7 +46,7 @@ func (c *cli) autostart() (*autostart.Entry, error) {
 	}
 	return autostart.New(autostart.Config{
 		ID: autostartID, Name: "Kerbpass", Comment: "Kerberos ticket and proxy", Icon: "kerbpass",
-		Command: []string{exe}, LookupEnv: c.lookupEnv,
+		Command: []string{desktopProgram(exe)}, Also: []string{consoleProgram}, LookupEnv: c.lookupEnv,
 	})
 }
 

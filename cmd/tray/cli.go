@@ -88,6 +88,9 @@ func (c *cli) run(ctx context.Context) error {
 	var flags runFlags
 	flags.register(root)
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if handOver(c.args) {
+			return nil
+		}
 		return c.runDesktop(ctx, flags.given(cmd), false)
 	}
 	for _, add := range []func(context.Context) *cobra.Command{

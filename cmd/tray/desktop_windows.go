@@ -38,7 +38,7 @@ func openFile(path string) error {
 func copyText(text string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "clip.exe")
+	cmd := noConsole(exec.CommandContext(ctx, "clip.exe"))
 	cmd.Stdin = strings.NewReader(text)
 	return cmd.Run()
 }

@@ -35,9 +35,13 @@ func realMain() int {
 		if e.hint != "" {
 			fmt.Fprintln(os.Stderr, e.hint)
 		}
+		if e.code != 0 && e.text != "" {
+			tell(e.text + "\n" + e.hint)
+		}
 		return e.code
 	default:
 		fmt.Fprintf(os.Stderr, "kerbpass: %v\n", err)
+		tell(err.Error())
 		return exitFailed
 	}
 }
