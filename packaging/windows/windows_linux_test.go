@@ -62,7 +62,7 @@ func built(t *testing.T, which string) string {
 			out, err := cmd.CombinedOutput()
 			cancel()
 			if err != nil {
-				release.err = fmt.Errorf("build %s: %w\n%s", b.args, err, out)
+				release.err = fmt.Errorf("build %q: %w\n%s", args, err, out)
 				return
 			}
 		}
@@ -260,7 +260,7 @@ func newComputer(t *testing.T) *computer {
 	})
 	home := c.unix(strings.TrimSpace(c.run("cmd", "/c", "echo %USERPROFILE%")))
 	c.roaming, c.local = filepath.Join(home, "AppData/Roaming"), filepath.Join(home, "AppData/Local")
-	c.config = []byte("# mine\nlisten = \"127.0.0.1:0\"\n")
+	c.config = []byte("# mine\nlisten = [\"127.0.0.1:0\"]\n")
 	for _, dir := range []string{"kerbpass", "."} {
 		if err := os.MkdirAll(filepath.Join(c.roaming, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -370,9 +370,12 @@ func (c *computer) until(what string, f func() bool) {
 // running is the version of the helper that runs, "" if none does.
 func (c *computer) running() string {
 	var state struct {
-		Version string `json:"version"`
+		Version string
+		Proxy   struct{ State string }
 	}
-	json.Unmarshal([]byte(c.run(c.other, "status", "--json")), &state)
+	if err := json.Unmarshal([]byte(c.run(c.other, "status", "--json")), &state); err != nil || state.Proxy.State != "listening" {
+		return ""
+	}
 	return state.Version
 }
 
