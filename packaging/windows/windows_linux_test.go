@@ -92,7 +92,7 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
-// unpack unpacks the zip for arch into a folder of t and returns that.
+// unpack unpacks the zip for arch into elsewhere of t and returns that.
 func unpack(t *testing.T, arch string) string {
 	t.Helper()
 	z, err := zip.OpenReader(filepath.Join(built(t, "first"), "kerbpass-1.2.3-windows-"+arch+".zip"))
@@ -471,10 +471,10 @@ func TestSetup(t *testing.T) {
 func TestSetupSwitches(t *testing.T) {
 	c := newComputer(t)
 	setup := filepath.Join(built(t, "first"), "kerbpass-1.2.3-windows-amd64-setup.exe")
-	dir := filepath.Join(c.Dir, "drive_c/a folder")
-	c.run(setup, "/S", "/AUTOSTART=1", `/D=C:\a folder`)
+	dir := filepath.Join(c.Dir, "drive_c/elsewhere")
+	c.run(setup, "/S", "/AUTOSTART=1", `/D=C:\elsewhere`)
 	c.exists(true, filepath.Join(dir, "kerbpassw.exe"))
-	c.is("start at login", c.value(`HKCU`+run, "kerbpass"), `"C:\a folder\kerbpassw.exe"`)
+	c.is("start at login", c.value(`HKCU`+run, "kerbpass"), `"C:\elsewhere\kerbpassw.exe"`)
 	if err := os.WriteFile(filepath.Join(dir, "mine.txt"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -489,7 +489,7 @@ func TestSetupSwitches(t *testing.T) {
 func TestMSI(t *testing.T) {
 	c := newComputer(t)
 	dir := filepath.Join(c.Dir, "drive_c/Program Files/Kerbpass")
-	shortcut := filepath.Join(c.Dir, "drive_c/ProgramData/Microsoft/Windows/Start Menu/Programs/Kerbpass.lnk")
+	shortcut := filepath.Join(c.roaming, "Microsoft/Windows/Start Menu/Programs/Kerbpass.lnk") // Windows puts it into everybody's
 	first := dos(filepath.Join(built(t, "first"), "kerbpass-1.2.3-windows-amd64.msi"))
 	next := dos(filepath.Join(built(t, "next"), "kerbpass-1.2.4-windows-amd64.msi"))
 	versions := func() string { // of all entries to remove it

@@ -1,1 +1,0 @@
-UPDATE `Component` SET `Condition` = 'AUTOSTART="1" OR (STARTED AND NOT AUTOSTART="0")' WHERE `Component` = 'Autostart'
