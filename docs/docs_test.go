@@ -353,7 +353,7 @@ func (c *command) checkInvocation(line string, seen map[string]bool) (bad []stri
 
 // foreign are flags of other programs that documents may name alone.
 var foreign = map[string]string{
-	"--network": "docker",
+	"--network": "docker", "--options": "codesign",
 }
 
 // checkFlags returns the flags that stand alone in a span and that no command

@@ -45,26 +45,31 @@ type pacScript struct {
 	last   atomic.Pointer[string] // URL of the proxy it named last
 }
 
-// strength orders the sources of settings.
-var strength = map[settings.Source]int{
-	settings.SourcePolicy: 6, settings.SourceFlag: 5, settings.SourceEnv: 4, settings.SourceFile: 3, settings.SourceSystem: 2, settings.SourceDefault: 1,
+// strength orders where settings come from. What a policy only presets is weaker
+// than the file.
+func strength(o settings.Origin) int {
+	order := []settings.Source{settings.SourceDefault, settings.SourceSystem, "preset", settings.SourceFile, settings.SourceEnv, settings.SourceFlag, settings.SourcePolicy}
+	if o.Source == settings.SourcePolicy && !o.Locked {
+		return slices.Index(order, "preset")
+	}
+	return slices.Index(order, o.Source)
 }
 
 // choosePAC says where the configuration script is that decides, "" if none
 // does, and where that was set. The setting pac counts unless the upstream is
 // set in a stronger source; without an upstream the system's own script counts.
 func choosePAC(snap *settings.Snapshot, system *systemProxies, file string) (place, source string) {
-	from := snap.Origins["pac"].Source
+	from := snap.Origins["pac"]
 	if snap.PAC != "" {
-		if len(snap.Upstream) > 0 && strength[snap.Origins["upstream"].Source] > strength[from] {
+		if len(snap.Upstream) > 0 && strength(snap.Origins["upstream"]) > strength(from) {
 			return "", ""
 		}
-		if from == settings.SourceFile {
+		if from.Source == settings.SourceFile {
 			return absolute(snap.PAC, filepath.Dir(file)), "settings"
 		}
-		return absolute(snap.PAC, "."), string(from)
+		return absolute(snap.PAC, "."), string(from.Source)
 	}
-	if len(snap.Upstream) > 0 || from == settings.SourcePolicy || from == settings.SourceFlag || system == nil {
+	if len(snap.Upstream) > 0 || strength(from) > strength(settings.Origin{Source: settings.SourceEnv}) || system == nil {
 		return "", ""
 	}
 	_, said := system.chosen()

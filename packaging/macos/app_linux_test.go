@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package macos_test builds Kerbpass.app and looks into it. Nothing here can run
 // it.
 package macos_test

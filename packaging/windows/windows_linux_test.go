@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package windows_test builds what is released for Windows and installs,
 // upgrades and removes it under Wine.
 package windows_test
