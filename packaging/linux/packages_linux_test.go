@@ -184,7 +184,7 @@ var flavours = []string{"kerbpass", "kerbpass-static"}
 
 func TestAllIsBuiltAndSummed(t *testing.T) {
 	out := packages(t)
-	want := []string{"SHA256SUMS", "kerbpass-" + version + ".cdx.json"}
+	want := []string{"SHA256SUMS", "kerbpass-" + version + ".cdx.json", "kerbpass-" + version + "-policies.zip"}
 	for _, p := range flavours {
 		for deb, other := range map[string]string{"amd64": "x86_64", "arm64": "aarch64"} {
 			want = append(want, p+"_"+version+"_"+deb+".deb", p+"-"+version+"-1."+other+".rpm", p+"_"+version+"_"+other+".apk", p+"-"+version+"-linux-"+deb+".tar.gz")
