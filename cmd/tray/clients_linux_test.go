@@ -17,6 +17,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -189,7 +190,38 @@ func TestWorldClients(t *testing.T) {
 		}
 	}
 
+	t.Run("doctor", c.doctor)
 	t.Run("expired ticket", func(t *testing.T) { c.expired(t, cache) })
+}
+
+// doctor names who vouches for a host, and whether this system knows them.
+func (c *clients) doctor(t *testing.T) {
+	look := func(env ...string) (f struct{ ID, State, Cause, Seen, Action string }) {
+		t.Helper()
+		cmd := exec.Command(c.h.bin, "doctor", "--json", "--https", "https://"+proxied+":"+c.port+"/x", "--report", filepath.Join(t.TempDir(), "report.txt"))
+		cmd.Env = append(append([]string{}, c.h.env...), env...)
+		out, _ := cmd.Output()
+		var r struct {
+			Findings []struct{ ID, State, Cause, Seen, Action string } `json:"findings"`
+		}
+		if err := json.Unmarshal(out, &r); err != nil || len(r.Findings) == 0 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		report, err := os.ReadFile(cmd.Args[len(cmd.Args)-1])
+		if err != nil || strings.Contains(string(report), proxied) || strings.Contains(string(report), "World Test CA") {
+			t.Errorf("the report to share: %v\n%s", err, report)
+		}
+		return r.Findings[len(r.Findings)-1]
+	}
+	if f := look(); f.ID != "certificate" || f.State != "warn" || f.Cause != "upstream_tls" || !strings.Contains(f.Seen, proxied+", signed by World Test CA.") || !strings.Contains(f.Action, "kerbpass apps cert") {
+		t.Errorf("an authority that this system does not know: %+v", f)
+	}
+	if f := look("SSL_CERT_FILE=" + c.ca.file); f.State != "ok" || !strings.Contains(f.Seen, "signed by World Test CA. This system trusts it.") {
+		t.Errorf("one that it knows: %+v", f)
+	}
+	if _, code := c.h.kerbpass("doctor", "--https", "a b"); code != 2 {
+		t.Errorf("no host: exit code %d, want 2", code)
+	}
 }
 
 // pythons are the three libraries, httpx in both ways; each prints one line for

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	account "os/user" // tests of this package have a user of their own
@@ -30,20 +31,27 @@ import (
 
 func (c *cli) cmdDoctor(ctx context.Context) *cobra.Command {
 	var flags runFlags
-	var file string
+	var file, https string
 	cmd := c.addJSON(&cobra.Command{
 		Use: "doctor", Short: "Examine the whole way out, and say what is broken first", Args: cobra.NoArgs,
 		Long: "Examines every link from your programs to the world behind the corporate proxy, and says which one is broken first, why,\n" +
 			"and what to do. Nothing is changed. With flags it examines those values, and leaves a running helper alone.\n" +
 			"Exit code 0: healthy; 3: no usable ticket; 5: the way out is broken.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.doctor(ctx, flags.given(cmd).values, file) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.doctor(ctx, flags.given(cmd).values, file, https) },
 	})
 	flags.register(cmd)
 	cmd.Flags().StringVar(&file, "report", "", "also write the result without names and secrets to a new `file`, as JSON if it ends in .json")
+	cmd.Flags().StringVar(&https, "https", "", "also say who vouches for this https `host`, as seen through the corporate proxy: whether that re-signs, and whether this system trusts it")
 	return cmd
 }
 
-func (c *cli) doctor(ctx context.Context, given map[string]any, file string) error {
+func (c *cli) doctor(ctx context.Context, given map[string]any, file, https string) error {
+	if https != "" {
+		var err error
+		if https, err = httpsTarget(https); err != nil {
+			return err
+		}
+	}
 	if file != "" {
 		if _, err := os.Lstat(file); err == nil {
 			return errReportExists(file)
@@ -54,6 +62,7 @@ func (c *cli) doctor(ctx context.Context, given map[string]any, file string) err
 		return err
 	}
 	defer x.close()
+	x.https = https
 	r, names := x.run(ctx, c.progress()), x.names()
 	if c.json {
 		err = c.printJSON(r)
@@ -200,6 +209,7 @@ type examination struct {
 	helperErr error
 	listen    []string // where programs find the helper, or would
 	through   string   // where test requests are sent
+	https     string   // host:port whose certificate is looked at; "" none
 	elsewhere string   // the helper's ticket cache, where it is not the one of this terminal
 
 	source, sourceName string // of the upstream
@@ -227,6 +237,7 @@ type facts struct {
 	dated    bool // skew is known
 	caches   []ticket.Cache
 	status   ticket.Snapshot
+	signers  []string // of https
 }
 
 func (x *examination) known() facts {
@@ -402,7 +413,7 @@ func (x *examination) run(ctx context.Context, progress func(n, all int, c docto
 
 // checks are the contract's, in its order.
 func (x *examination) checks() []doctor.Check {
-	return []doctor.Check{
+	all := []doctor.Check{
 		{ID: "settings", Title: "Settings", Run: x.checkSettings},
 		{ID: "listener", Title: "Kerbpass's own listener", Run: x.checkListener},
 		{ID: "same_user", Title: "Same-user check", Needs: x.ifRunning("listener"), Run: x.checkSameUser},
@@ -422,6 +433,10 @@ func (x *examination) checks() []doctor.Check {
 		{ID: "accepted", Title: "Token at the upstream", Needs: []string{"challenge", "token"}, Limit: tokenLimit + 2*answerLimit, Run: x.checkAccepted},
 		{ID: "requests", Title: "Requests through Kerbpass", Needs: append(x.ifRunning("listener"), "same_user", "challenge", "accepted"), Limit: 2 * testLimit, Run: x.checkRequests},
 	}
+	if x.https != "" {
+		all = append(all, doctor.Check{ID: "certificate", Title: "Certificate of a host", Needs: []string{"requests"}, Limit: testLimit, Run: x.checkCertificate})
+	}
+	return all
 }
 
 const (
@@ -456,7 +471,10 @@ func (x *examination) names() doctor.Names {
 	for _, up := range p.upstreams {
 		n.Hosts = append(n.Hosts, up.Host)
 	}
-	n.Hosts = append(n.Hosts, f.alias)
+	n.Hosts = append(append(n.Hosts, f.alias), f.signers...)
+	if host, _, err := net.SplitHostPort(x.https); err == nil {
+		n.Hosts = append(n.Hosts, host)
+	}
 	n.Hosts = append(n.Hosts, x.app.cfg.store.Snapshot().BypassExact...)
 	n.Users = append(n.Users, x.snap.AllowUsers...)
 	for _, c := range f.caches {

@@ -29,7 +29,7 @@ const (
 // A Finding is the result of one check. Seen and Action are plain sentences
 // for people; none holds a token, a password or userinfo of a URL.
 type Finding struct {
-	ID     string        `json:"id"`    // stable: settings, listener, same_user, upstream, name, tcp, tls, challenge, clock, kerberos, caches, tgt, realm, spn, kdc, token, accepted, requests
+	ID     string        `json:"id"`    // stable: settings, listener, same_user, upstream, name, tcp, tls, challenge, clock, kerberos, caches, tgt, realm, spn, kdc, token, accepted, requests; certificate if asked for
 	Title  string        `json:"title"` // a noun: "Name of the upstream"
 	State  State         `json:"state"`
 	Seen   string        `json:"seen"`
