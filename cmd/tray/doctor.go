@@ -344,8 +344,8 @@ func flagsOf(described map[string]settings.Described) map[string]any {
 	values := map[string]any{"listen": []string{"127.0.0.1:0"}}
 	for _, k := range settings.Keys() {
 		d, ok := described[k.Key]
-		if !ok || k.Key == "listen" || k.Key == "kerberos.remember" {
-			continue
+		if !ok || k.Key == "listen" || k.Key == "kerberos.remember" || k.Key == "tunnel" || strings.HasPrefix(k.Key, "socks.") || strings.HasPrefix(k.Key, "gateway.") {
+			continue // a run opens no door of the person's
 		}
 		switch v := d.Value.(type) {
 		case []any:

@@ -83,8 +83,8 @@ func TestWorldDoors(t *testing.T) {
 	}
 
 	// The auto-configuration: of this address, and to nobody's page.
-	curl(`return "PROXY `+h.addr+`";`, "http://"+h.addr+"/kerbpass.pac")
-	curl(`"git.world.test":1`, "http://"+h.addr+"/kerbpass.pac")
+	curl(`var proxy = "PROXY `+h.addr+`";`, "http://"+h.addr+"/kerbpass.pac")
+	curl(`"=git.world.test":1`, "http://"+h.addr+"/kerbpass.pac")
 	curl("400", "-o", os.DevNull, "-w", "%{http_code}", "-H", "Host: evil.test", "http://"+h.addr+"/kerbpass.pac")
 
 	t.Run("counters", func(t *testing.T) {

@@ -84,8 +84,8 @@ func (c *cli) cmdEnv(ctx context.Context) *cobra.Command {
 			return nil
 		},
 	})
-	cmd.RegisterFlagCompletionFunc("shell", cobra.FixedCompletions([]string{"sh", "fish", "powershell", "cmd", "jvm", "dotenv"}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.Flags().StringVar(&shell, "shell", "", "sh, fish, powershell, cmd, jvm or dotenv (default: your shell)")
+	cmd.RegisterFlagCompletionFunc("shell", cobra.FixedCompletions([]string{"sh", "fish", "powershell", "cmd", "jvm", "dotenv", "pac"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVar(&shell, "shell", "", "sh, fish, powershell, cmd, jvm or dotenv; pac prints the address for browsers (default: your shell)")
 	cmd.Flags().BoolVar(&unset, "unset", false, "print what takes the settings back")
 	return cmd
 }
@@ -157,8 +157,12 @@ func renderEnv(shell, addr string, unset bool) (string, error) {
 			break
 		}
 		b.WriteString(jvm + "\n")
+	case "pac":
+		if !unset {
+			fmt.Fprintf(&b, "http://%s/kerbpass.pac\n", addr)
+		}
 	default:
-		return "", failf(exitUsage, "Use sh, fish, powershell, cmd, jvm or dotenv.", "The shell %q is not known.", shell)
+		return "", failf(exitUsage, "Use sh, fish, powershell, cmd, jvm, dotenv or pac.", "The shell %q is not known.", shell)
 	}
 	return b.String(), nil
 }

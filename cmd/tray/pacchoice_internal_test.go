@@ -32,3 +32,18 @@ func TestChoosePAC(t *testing.T) {
 		}
 	}
 }
+
+// The doctor's own proxy opens none of the doors that the settings name.
+func TestFlagsOfOpenNoDoors(t *testing.T) {
+	described := map[string]settings.Described{
+		"upstream":        {Value: []string{"http://proxy.test:8080"}},
+		"tunnel":          {Value: []string{"127.0.0.1:2222=git.test:22"}},
+		"socks.listen":    {Value: []string{"127.0.0.1:1080"}},
+		"gateway.enabled": {Value: true},
+		"gateway.listen":  {Value: []string{"172.17.0.1:5380"}},
+	}
+	values := flagsOf(described)
+	if len(values) != 2 || values["upstream"] == nil || values["listen"] == nil {
+		t.Errorf("got %v, want upstream and an own listener only", values)
+	}
+}

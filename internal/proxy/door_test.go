@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -278,14 +279,10 @@ func (l *lines) String() string {
 // before the tunnel is there; a failure closes it, and the log says why, once.
 func TestForward(t *testing.T) {
 	pt.Leaks(t)
-	slow := make(chan struct{})
 	var bad sync.Once
 	up := pt.Negotiating(t, pt.Any())
 	auth := &pt.Auth{Token: func(ctx context.Context, n int) (tok []byte, err error) {
 		bad.Do(func() { err = &proxy.Error{Cause: proxy.CauseNoTicket} })
-		if err == nil {
-			<-slow
-		}
 		return fmt.Appendf(nil, "token-%d", n), err
 	}}
 	var log lines
@@ -301,7 +298,6 @@ func TestForward(t *testing.T) {
 	c := pt.Dial(t, addrs[0])
 	io.WriteString(c, "all there is")
 	c.CloseWrite()
-	close(slow)
 	if got, err := io.ReadAll(c.R); string(got) != "all there is" || err != nil {
 		t.Errorf("echoed %q, %v", got, err)
 	}
@@ -320,6 +316,31 @@ func TestForward(t *testing.T) {
 	io.WriteString(c, "x")
 	if read(t, c, 1) != "x" || s.Tunnels() != 1 {
 		t.Errorf("%d tunnels are open", s.Tunnels())
+	}
+}
+
+// A client that has nothing to say, and says so at once, still hears.
+func TestForwardToASilentClient(t *testing.T) {
+	pt.Leaks(t)
+	up := pt.Serve(t, func(c *pt.Conn) {
+		if _, err := c.ReadHead(); err == nil {
+			c.Send("HTTP/1.1 200 OK\r\n\r\nSSH-2.0-x\r\n")
+			io.Copy(io.Discard, c.R)
+		}
+	})
+	auth := &pt.Auth{Token: func(ctx context.Context, _ int) ([]byte, error) {
+		select { // long enough for a look at the client meanwhile
+		case <-time.After(300 * time.Millisecond):
+			return []byte("token"), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}}
+	_, addrs := pt.StartOn(t, proxy.Config{Router: pt.Via(up.Addr), Auth: auth}, func(l net.Listener) net.Listener { return proxy.Forward(l, "git.test", 22) })
+	c := pt.Dial(t, addrs[0])
+	c.CloseWrite()
+	if got, err := io.ReadAll(c.R); string(got) != "SSH-2.0-x\r\n" || err != nil {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 
@@ -419,8 +440,8 @@ func TestGatewaySources(t *testing.T) {
 	shut := func(why string) {
 		t.Helper()
 		c := pt.Dial(t, addrs[0])
-		if got, _ := io.ReadAll(c.R); len(got) != 0 { // it need not say a word
-			t.Errorf("%s: got %q", why, got)
+		if got, err := io.ReadAll(c.R); len(got) != 0 || errors.Is(err, os.ErrDeadlineExceeded) { // it need not say a word
+			t.Errorf("%s: got %q, %v", why, got, err)
 		}
 	}
 	other := rules
@@ -530,6 +551,7 @@ func TestScript(t *testing.T) {
 		{addr, "GET / HTTP/1.1\r\nHost: " + addr + "\r\n\r\n"},
 		{addr, "GET /kerbpass.pac HTTP/1.1\r\nHost: " + addr + "\r\nContent-Length: 2\r\n\r\nxx"},
 		{addr, "GET /kerbpass.pac HTTP/1.1\r\nHost: " + addr + "\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: script\r\n\r\n"},
+		{addr, "GET /kerbpass.pac HTTP/1.1\r\nHost: " + addr + "\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n\r\n"},
 		{addr, "GET /kerbpass.pac HTTP/1.1\r\nHost: " + addr + "\r\nSec-Fetch-Mode: cors\r\n\r\n"},
 		{addrs[1], "GET /kerbpass.pac HTTP/1.1\r\nHost: " + addrs[1] + "\r\n" + auth + "\r\n"},
 	} {

@@ -42,7 +42,7 @@ func (c *session) serveScript(head []byte) (more, served bool) {
 	if r.readFields() != nil || r.body != noBody {
 		return false, false
 	}
-	var host, etag, mode string
+	var host, etag, mode, dest string
 	for _, f := range fields {
 		switch {
 		case is(f.name, "host"):
@@ -51,10 +51,12 @@ func (c *session) serveScript(head []byte) (more, served bool) {
 			etag = string(f.value)
 		case is(f.name, "sec-fetch-mode"):
 			mode = string(f.value)
+		case is(f.name, "sec-fetch-dest"):
+			dest = string(f.value)
 		}
 	}
 	own := c.local.String()
-	if host != own && host != net.JoinHostPort("localhost", strconv.Itoa(int(c.local.Port()))) || mode != "" && mode != "navigate" {
+	if host != own && host != net.JoinHostPort("localhost", strconv.Itoa(int(c.local.Port()))) || mode != "" && mode != "navigate" || dest != "" && dest != "document" {
 		return false, false
 	}
 	body := c.s.cfg.Script(own)
