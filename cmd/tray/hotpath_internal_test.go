@@ -38,7 +38,7 @@ func hotApp(t testing.TB, entries int) *app {
 	}
 	t.Cleanup(func() { l.Close() })
 	a := &app{cfg: appConfig{store: store}, log: slog.New(slog.DiscardHandler), listeners: []net.Listener{l}}
-	a.state = newState(a)
+	a.state, a.doors = newState(a), openDoors(store.Snapshot(), a.log)
 	a.tickets = newTickets(a.log, nil, a.changed, a.reminded)
 	if err := a.adopt(store.Snapshot()); err != nil {
 		t.Fatal(err)

@@ -67,15 +67,31 @@ type folders struct {
 // arm watches for each path the nearest folder that exists. Watching a folder
 // again changes nothing.
 func (w *folders) arm() {
-	w.dirs, w.paths = map[int32][]string{}, w.asked
+	for range 3 { // a link may be made before its folder is watched
+		w.paths = w.withTargets()
+		w.watchAll()
+		if slices.Equal(w.paths, w.withTargets()) {
+			return
+		}
+	}
+}
+
+// withTargets are the paths, and what links among them lead to.
+func (w *folders) withTargets() []string {
+	all := w.asked
 	for _, path := range w.asked {
 		if to, err := filepath.EvalSymlinks(path); err == nil && to != filepath.Clean(path) {
 			if strings.HasSuffix(path, "/") {
 				to += "/"
 			}
-			w.paths = append(slices.Clip(w.paths), to)
+			all = append(slices.Clip(all), to)
 		}
 	}
+	return all
+}
+
+func (w *folders) watchAll() {
+	w.dirs = map[int32][]string{}
 	for _, path := range w.paths {
 		want := filepath.Dir(path) // of "/a/b/": "/a/b"
 		for range 3 {              // a folder on the way may be made while we look

@@ -309,7 +309,7 @@ func TestRoundTrip(t *testing.T) {
 	m := newMachine(t, socket, debs)
 	m.env = []string{
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/home/alice", "XDG_RUNTIME_DIR=/run/alice", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
-		"DISPLAY=" + testenv.Screen(t), "DBUS_SESSION_BUS_ADDRESS=unix:path=/tmp/bus", "KRB5CCNAME=FILE:/tmp/none",
+		"DISPLAY=" + testenv.Screen(t), "DBUS_SESSION_BUS_ADDRESS=unix:path=/tmp/bus", "KRB5CCNAME=FILE:/tmp/kerbpass-no-such-ticket",
 	}
 
 	m.run("dpkg", "--install", "/tmp/packages/"+first)

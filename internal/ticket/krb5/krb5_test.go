@@ -493,7 +493,7 @@ func TestConfigFileErrorNamesTheLine(t *testing.T) {
 	if err := os.WriteFile(path, []byte("[realms]\n R = {\n  kdc = x\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b, err := krb5.New(krb5.Config{Cache: "/tmp/none", ConfigPath: path})
+	b, err := krb5.New(krb5.Config{Cache: filepath.Join(t.TempDir(), "none"), ConfigPath: path})
 	if err != nil {
 		t.Fatal(err)
 	}
