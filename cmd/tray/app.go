@@ -504,9 +504,11 @@ func selfUpstream(s string, listen []string) bool {
 }
 
 func (a *app) isSelf(h route.Host, port uint16) bool {
-	for _, l := range slices.Concat(a.listeners, a.doors.list) {
-		if t, ok := l.Addr().(*net.TCPAddr); ok && matchesListener(h, port, t.AddrPort()) {
-			return true
+	for _, list := range [...][]net.Listener{a.listeners, a.doors.list} { // on the path of every request: joining them would allocate
+		for _, l := range list {
+			if t, ok := l.Addr().(*net.TCPAddr); ok && matchesListener(h, port, t.AddrPort()) {
+				return true
+			}
 		}
 	}
 	return false
