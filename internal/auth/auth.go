@@ -97,6 +97,7 @@ type Account struct {
 	password *secret    // nil: not fetched
 	refused  bool
 	accepted time.Time     // last; zero: never
+	fetching bool          // the password is being asked for
 	trial    chan struct{} // closed when the trial under way has ended; nil: none
 	missing  error         // why there was no password
 	again    time.Time     // until then it is not asked for
@@ -198,16 +199,25 @@ func (a *Account) Begin(ctx context.Context) (*Exchange, error) {
 
 // wait returns when trial has ended, or lasts too long and is none any more.
 func (a *Account) wait(ctx context.Context, trial chan struct{}) error {
-	timer := time.NewTimer(a.patience)
-	defer timer.Stop()
-	select {
-	case <-trial:
-	case <-timer.C:
-		a.end(trial)
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for {
+		timer := time.NewTimer(a.patience)
+		select {
+		case <-trial:
+			timer.Stop()
+			return nil
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-timer.C:
+		}
+		a.mu.Lock()
+		asking := a.fetching
+		a.mu.Unlock()
+		if !asking { // a second question to the keyring would be a second dialog
+			a.end(trial)
+			return nil
+		}
 	}
-	return nil
 }
 
 // end lets those go on who wait for trial, unless that has happened.
@@ -223,12 +233,16 @@ func (a *Account) end(trial chan struct{}) {
 // fetch gets the password for a trial.
 func (x *Exchange) fetch(ctx context.Context) error {
 	a := x.a
+	a.mu.Lock()
+	a.fetching = true
+	a.mu.Unlock()
 	b, err := a.cfg.Password(ctx)
 	if err == nil && len(b) == 0 {
 		err = errors.New("it is empty")
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.fetching = false
 	if a.number != x.number {
 		clear(b)
 		return fmt.Errorf("%w: it was changed meanwhile", ErrPassword)
@@ -239,6 +253,11 @@ func (x *Exchange) fetch(ctx context.Context) error {
 		}
 		a.missing, a.again = fmt.Errorf("%w: %w", ErrPassword, err), a.now().Add(missingTime)
 		return a.missing
+	}
+	if a.password != nil { // another trial was faster
+		clear(b)
+		x.password, a.missing = a.password, nil
+		return nil
 	}
 	x.password = newSecret(b)
 	a.password, a.missing = x.password, nil

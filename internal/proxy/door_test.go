@@ -372,6 +372,9 @@ func TestGatewayCredentials(t *testing.T) {
 	c := pt.Dial(t, addrs[0])
 	get := func(field string) *http.Response {
 		resp, _ := c.Do("GET", "GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n"+field+"\r\n")
+		if resp.Close {
+			c = pt.Dial(t, addrs[0])
+		}
 		return resp
 	}
 	for _, tt := range []struct {
@@ -388,6 +391,9 @@ func TestGatewayCredentials(t *testing.T) {
 		resp := get(tt.field)
 		if resp.StatusCode != tt.status || (resp.Header.Get("Proxy-Authenticate") == `Basic realm="Kerbpass"`) != (tt.status == 407) {
 			t.Errorf("%s: got %d %q", tt.name, resp.StatusCode, resp.Header)
+		}
+		if guessed := tt.status == 407 && !strings.HasPrefix(tt.name, "nothing") && tt.name != "another scheme"; resp.Close != guessed {
+			t.Errorf("%s: the connection ends: %v, want %v", tt.name, resp.Close, guessed)
 		}
 	}
 	if resp, _ := c.Do("CONNECT", "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n"+auth+"\r\n"); resp.StatusCode != 200 {
@@ -500,6 +506,29 @@ func TestGatewayLeadsNotHere(t *testing.T) {
 		}
 		if len(origin.Heads()) != seen {
 			t.Errorf("%s: a guest's request got to the origin", host)
+		}
+	}
+	// So when it is the last resort of a script.
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	away := &proxy.Upstream{URL: "http://" + dead.Addr().String(), Host: "127.0.0.1", Port: netip.MustParseAddrPort(dead.Addr().String()).Port()}
+	last := proxy.RouterFunc(func(_ context.Context, host string, n uint16) (proxy.Decision, error) {
+		return proxy.Decision{Route: proxy.RouteProxy, Upstream: away, Fallbacks: []*proxy.Upstream{proxy.DirectHop}, Host: host, Port: n}, nil
+	})
+	_, addrs = pt.StartOn(t, proxy.Config{Router: last}, func(l net.Listener) net.Listener { return proxy.Guarded(l, g) }, func(l net.Listener) net.Listener { return l })
+	for _, line := range []string{"GET http://localhost:" + port + "/", "CONNECT localhost:" + port} {
+		if resp, _ := pt.Dial(t, addrs[1]).Do(strings.Fields(line)[0], line+" HTTP/1.1\r\nHost: x\r\n\r\n"); resp.StatusCode != 200 {
+			t.Errorf("%s for the own user, as the last resort: got %d", line, resp.StatusCode)
+		}
+		seen := len(origin.Heads())
+		if resp, _ := pt.Dial(t, addrs[0]).Do(strings.Fields(line)[0], line+" HTTP/1.1\r\nHost: x\r\n"+auth+"\r\n"); resp.StatusCode != 403 || pt.Cause(resp) != "policy" {
+			t.Errorf("%s for a guest, as the last resort: got %d %s", line, resp.StatusCode, pt.Cause(resp))
+		}
+		if len(origin.Heads()) != seen {
+			t.Errorf("%s: a guest's request got to the origin", line)
 		}
 	}
 	// An upstream on the loopback is the helper's own business.

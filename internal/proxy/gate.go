@@ -96,6 +96,9 @@ func (g *Gate) admit(remote netip.Addr) error {
 
 // login returns the name that the request's credentials belong to.
 func (g *Gate) login(remote netip.Addr, fields []field) (name string, err error) {
+	if err := g.admit(remote); err != nil { // the rules may have changed since it connected, or it has guessed
+		return "", err
+	}
 	var header []byte
 	for _, f := range fields {
 		if is(f.name, "proxy-authorization") {
@@ -231,7 +234,7 @@ func (s *Server) keepOut(ctx context.Context, _, address string, _ syscall.RawCo
 	if err != nil {
 		return err
 	}
-	if ip := a.Addr().Unmap(); g.direct.Load() && (ip.IsLoopback() || ip.IsUnspecified()) {
+	if ip := a.Addr().Unmap(); g.direct.Load() && (isOwnAddr(ip)) {
 		return errOwnLoopback
 	}
 	if g.fixed && s.isOwn(net.TCPAddrFromAddrPort(a)) {

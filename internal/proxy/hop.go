@@ -36,6 +36,9 @@ func (d *Decision) shows() bool {
 // take makes d lead over hop, and writes the head for it. kerberos is what the
 // Router said; from here on it means that this hop gets credentials.
 func (c *session) take(d *Decision, hop *Upstream, kerberos bool) {
+	if c.guest != nil { // judged by the hop that is dialled
+		c.guest.direct.Store(c.door.guard() != nil && hop == DirectHop)
+	}
 	if hop == DirectHop {
 		d.Route, d.Upstream, d.Kerberos = RouteDirect, nil, false
 	} else {

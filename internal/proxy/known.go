@@ -59,11 +59,21 @@ func (s *Server) about(up *Upstream) *known {
 		if s.upstreams == nil {
 			s.upstreams = map[string]*known{}
 		}
+		if len(s.upstreams) >= maxKnown { // a script may make a name for each request
+			for url, old := range s.upstreams {
+				old.spares.drop(true)
+				delete(s.upstreams, url)
+				break
+			}
+		}
 		k = &known{}
 		s.upstreams[up.URL] = k
 	}
 	return k
 }
+
+// maxKnown is how many upstreams are remembered.
+const maxKnown = 1024
 
 // dialled takes note of whether a connection could be made.
 func (k *known) dialled(ok bool, now time.Time) {

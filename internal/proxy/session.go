@@ -191,7 +191,8 @@ func (c *session) handle(ctx context.Context, start time.Time) bool {
 	ev.Method = c.door.method(r.method)
 	if e := c.login(ev); e != nil {
 		ev.Route = RouteRefused
-		return c.refuse(ev, e, r.close || r.connect || r.body != noBody)
+		// Only who has not tried yet may try again on the same connection.
+		return c.refuse(ev, e, r.close || r.connect || r.body != noBody || !errors.Is(e.Err, errGateLogin))
 	}
 	if string(r.target.host) != c.host {
 		c.host = string(r.target.host)
