@@ -83,6 +83,7 @@ type policy struct {
 	logins     map[string]*loginAccount // by upstream: those that want a password
 	kerberos   bool
 	preemptive bool
+	withheld   bool // a policy is broken: no credentials of any kind
 	spn        string
 	canonical  string
 	anyUser    bool
@@ -151,8 +152,8 @@ func (a *app) run(ctx context.Context) error {
 			p.peers.Close()
 		}
 	}()
-	cancel := a.cfg.store.Subscribe(func(s *settings.Snapshot) {
-		if err := a.adopt(s); err != nil {
+	cancel := a.cfg.store.Subscribe(func(*settings.Snapshot) {
+		if err := a.adoptCurrent(); err != nil {
 			a.log.Error("settings not adopted", "err", err)
 		}
 	})
@@ -300,6 +301,18 @@ func portOwner(addr string) string {
 func (a *app) adopt(snap *settings.Snapshot) error {
 	a.adopting.Lock()
 	defer a.adopting.Unlock()
+	return a.adoptLocked(snap)
+}
+
+// adoptCurrent adopts the settings in force once it is its turn, so that an older
+// picture never replaces a newer one.
+func (a *app) adoptCurrent() error {
+	a.adopting.Lock()
+	defer a.adopting.Unlock()
+	return a.adoptLocked(a.cfg.store.Snapshot())
+}
+
+func (a *app) adoptLocked(snap *settings.Snapshot) error {
 	if mayPause(snap) != nil { // the organisation has locked the switch meanwhile
 		a.stopPause()
 	}
@@ -313,6 +326,7 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 		a.log.Warn("no_proxy entry never matches", "reason", entryError(&e))
 	}
 	p := &policy{
+		withheld: snap.Withheld,
 		kerberos: kerberos, preemptive: snap.KerberosPreemptive, spn: snap.KerberosSPN, canonical: snap.KerberosCanonicalize,
 		anyUser: !snap.SameUserOnly, allow: snap.AllowUsers,
 		table: &route.Table{
@@ -337,7 +351,7 @@ func (a *app) adopt(snap *settings.Snapshot) error {
 	if len(p.upstreams) > 0 {
 		p.table.Upstream = p.upstreams[0].URL
 	}
-	p.tokens = append(tokenList(snap.KerberosUpstreams), a.cfg.system.allowed()...)
+	p.tokens = slices.Concat(tokenList(snap.KerberosUpstreams), tokenList(a.cfg.system.allowed()))
 	if old != nil && fmt.Sprint(old.allow) == fmt.Sprint(p.allow) {
 		p.peers = old.peers
 	} else if err := p.openPeers(a.log); err != nil {

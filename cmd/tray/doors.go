@@ -125,7 +125,7 @@ func (d *doors) adopt(snap *settings.Snapshot) (news []string) {
 
 // gateRules are what the settings say about guests, and their names.
 func gateRules(snap *settings.Snapshot) (r proxy.GateRules, names []string) {
-	r.Open, names = snap.GatewayEnabled, []string{}
+	r.Open, names = snap.GatewayEnabled && !snap.Withheld, []string{} // a broken policy may have locked it off
 	for _, s := range snap.GatewayAllow {
 		if p, err := netip.ParsePrefix(s); err == nil {
 			r.Allow = append(r.Allow, p)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -171,7 +172,8 @@ func (a *app) watchSystem(ctx context.Context) error {
 		}
 		if s.refresh(ctx) {
 			upstreams, from := s.chosen()
-			a.log.Info("system proxy settings", "upstream", upstreams, "pac", from.PAC, "source", string(from.Source), "name", from.Name)
+			script, _, _ := strings.Cut(from.PAC, "?") // a query may hold a secret
+			a.log.Info("system proxy settings", "upstream", upstreams, "pac", script, "source", string(from.Source), "name", from.Name)
 			a.cfg.store.Reload() // what it reports is in the snapshot
 			a.readopt()
 		}

@@ -125,7 +125,7 @@ func (a *app) loginPassword(ctx context.Context, l login) ([]byte, error) {
 // withLogin sets how up is answered. It is for each upstream that the settings,
 // or a PAC, name; up is not shared yet.
 func (p *policy) withLogin(up *proxy.Upstream) *proxy.Upstream {
-	if acc := p.logins[up.URL]; acc != nil {
+	if acc := p.logins[up.URL]; acc != nil && !p.withheld { // a broken policy may have forbidden it
 		up.Scheme = string(acc.login.scheme)
 	}
 	return up

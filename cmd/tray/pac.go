@@ -127,7 +127,7 @@ func (s *systemProxies) allowed() (all []string) {
 
 // readopt decides anew after something changed that is not in the settings.
 func (a *app) readopt() {
-	if err := a.adopt(a.cfg.store.Snapshot()); err != nil {
+	if err := a.adoptCurrent(); err != nil {
 		a.log.Error("settings not adopted", "err", err)
 	}
 }
@@ -393,7 +393,7 @@ func (c *cli) whyScript(ctx context.Context, t *route.Table, snap *settings.Snap
 	if err != nil {
 		return answer{}, err
 	}
-	p := &policy{table: t, kerberos: snap.KerberosEnabled, tokens: append(tokenList(snap.KerberosUpstreams), c.system.allowed()...)}
+	p := &policy{table: t, kerberos: snap.KerberosEnabled, tokens: slices.Concat(tokenList(snap.KerberosUpstreams), tokenList(c.system.allowed()))}
 	for _, s := range snap.Upstream {
 		up, err := parseUpstream(s)
 		if err != nil {

@@ -90,7 +90,7 @@ func (a *app) pause(d time.Duration) error {
 	} else {
 		a.log.Info("pause ended")
 	}
-	return a.adopt(a.cfg.store.Snapshot())
+	return a.adoptCurrent()
 }
 
 // stopPause forgets a pause. The caller holds a.adopting.
@@ -104,7 +104,7 @@ func (a *app) stopPause() {
 // endPause resumes when a pause is over, unless another has begun.
 func (a *app) endPause() {
 	if a.pausedUntil().IsZero() {
-		if err := a.adopt(a.cfg.store.Snapshot()); err != nil {
+		if err := a.adoptCurrent(); err != nil {
 			a.log.Error("pause not ended", "err", err)
 		}
 	}

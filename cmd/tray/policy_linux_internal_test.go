@@ -129,6 +129,37 @@ func TestBrokenPolicyOnTheCommandLine(t *testing.T) {
 	}
 }
 
+// A broken policy may have forbidden passwords and the gateway: neither is used.
+func TestBrokenPolicyWithholdsPasswords(t *testing.T) {
+	_, source := policies(t, "[locked]\nupstream_auth = \n")
+	file := filepath.Join(t.TempDir(), "config.toml")
+	text := "upstream = [\"http://proxy.test:8080\"]\nupstream_auth = [\"http://proxy.test:8080 basic alice\"]\n[gateway]\nenabled = true\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, withheld := range []bool{false, true} {
+		cfg := settings.Config{Path: file}
+		if withheld {
+			cfg.Policy = managed(source)
+		}
+		store, err := settings.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := newApp(appConfig{store: store, log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := a.now.Load()
+		rules, _ := gateRules(store.Snapshot())
+		if got := p.upstreams[0].Scheme; (got == "") != withheld || p.kerberos == withheld || rules.Open == withheld {
+			t.Errorf("withheld %v: the scheme is %q, Kerberos %v, the gateway open %v", withheld, got, p.kerberos, rules.Open)
+		}
+		a.closeListeners()
+		p.peers.Close()
+	}
+}
+
 // The example for Linux, with every line of it in use, is understood and locks
 // every setting.
 func TestPolicyTemplates(t *testing.T) {

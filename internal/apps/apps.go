@@ -248,12 +248,15 @@ func (a *Apps) exists(folder func(*Apps) string) bool {
 
 // hidden shows a value without the password of its URL.
 func hidden(value string) string {
-	if scheme, rest, ok := strings.Cut(value, "://"); ok {
-		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-			return scheme + "://…@" + rest[at+1:]
-		}
+	at := strings.LastIndexByte(value, '@')
+	if at < 0 {
+		return value
 	}
-	return value
+	scheme := ""
+	if s, _, ok := strings.Cut(value[:at], "://"); ok {
+		scheme = s + "://"
+	}
+	return scheme + "…@" + value[at+1:]
 }
 
 // Apply sends one program through Kerbpass. What is so already stays as it is.

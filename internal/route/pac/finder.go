@@ -129,7 +129,7 @@ func (f *Finder) State() State {
 	defer f.mu.Unlock()
 	s := State{Err: f.err, Failed: f.failed}
 	if f.cur != nil {
-		s.Place = f.cur.place
+		s.Place = plain(f.cur.place)
 	}
 	return s
 }
@@ -219,7 +219,7 @@ func (f *Finder) get() {
 		old.pool.close()
 	}
 	if err == nil {
-		f.cfg.Log.Info("configuration script in use", "from", got.place, "bytes", len(got.source))
+		f.cfg.Log.Info("configuration script in use", "from", plain(got.place), "bytes", len(got.source))
 	}
 	switch {
 	case now2 != nil && (was == nil || was.Error() != now2.Error()):
@@ -230,6 +230,14 @@ func (f *Finder) get() {
 	if err == nil || (was == nil) != (now2 == nil) {
 		f.cfg.Changed()
 	}
+}
+
+// plain is a place as it may be shown: a query may hold a secret.
+func plain(place string) string {
+	if i := strings.IndexAny(place, "?#"); i >= 0 && strings.Contains(place, "://") {
+		place = place[:i] + "?…"
+	}
+	return short(place, 200)
 }
 
 // first fetches from the first place that has a script.
@@ -247,7 +255,7 @@ func (f *Finder) first(old *version) (*fetched, error) {
 		if f.ctx.Err() != nil {
 			return nil, f.ctx.Err()
 		}
-		all = append(all, fmt.Sprintf("%s: %v", short(place, 200), err))
+		all = append(all, fmt.Sprintf("%s: %v", plain(place), err))
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%w: no place is known to look for it", ErrNoScript)

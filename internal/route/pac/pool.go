@@ -3,6 +3,7 @@ package pac
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -65,7 +66,7 @@ func (p *pool) find(ctx context.Context, url, host string) (line string, varies 
 		fresh = true
 	}
 	answer, err := p.ask(r, order{URL: url, Host: host})
-	if err != nil && !fresh { // it may have ended while it rested
+	if err != nil && !fresh && !errors.Is(err, ErrTooLong) { // it may have ended while it rested
 		if r, err = p.start(); err != nil {
 			return "", false, err
 		}
