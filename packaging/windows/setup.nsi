@@ -127,6 +127,9 @@ SectionEnd
 ; What the person set stays, in AppData\Roaming\kerbpass. Log and cache go.
 Section "Uninstall"
   Call un.quit
+  ; No program may be left with a proxy that is gone. The record of what they had is in the folder removed below.
+  nsExec::Exec '"$INSTDIR\kerbpass.exe" apps revert --all'
+  Pop $2
   ReadRegStr $1 HKCU "${RUN}" "kerbpass"
   ${If} $1 == '"$INSTDIR\kerbpassw.exe"'
   ${OrIf} $1 == '"$INSTDIR\kerbpass.exe"'
@@ -140,6 +143,8 @@ Section "Uninstall"
   Delete "$INSTDIR\licences.txt"
   Delete "$INSTDIR\uninstall.exe"
   RMDir "$INSTDIR"
-  RMDir /r "$LOCALAPPDATA\kerbpass"
+  ${If} $2 == "0"
+    RMDir /r "$LOCALAPPDATA\kerbpass"
+  ${EndIf}
   DeleteRegKey HKCU "${UNINSTALL}"
 SectionEnd
