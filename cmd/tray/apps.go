@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 func (c *cli) cmdApps(ctx context.Context) *cobra.Command {
 	var address string
 	list := func(*cobra.Command, []string) error {
-		a, err := c.apps(ctx, address)
+		a, err := c.apps(ctx, address, true)
 		if err != nil {
 			return err
 		}
@@ -45,7 +46,7 @@ func (c *cli) cmdApps(ctx context.Context) *cobra.Command {
 	names := func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return slices.DeleteFunc(apps.Names(), func(n string) bool { return slices.Contains(args, n) }), cobra.ShellCompDirectiveNoFileComp
 	}
-	edit := func(use, short, allHelp string, able func(apps.State) bool, do func(*apps.Apps, string) (apps.Status, error)) *cobra.Command {
+	edit := func(use, short, allHelp string, told bool, able func(apps.State) bool, do func(*apps.Apps, string) (apps.Status, error)) *cobra.Command {
 		var all bool
 		sub := c.addJSON(&cobra.Command{Use: use + " NAME…", Short: short, ValidArgsFunction: names})
 		sub.Flags().BoolVar(&all, "all", false, allHelp)
@@ -53,7 +54,7 @@ func (c *cli) cmdApps(ctx context.Context) *cobra.Command {
 			if all != (len(args) == 0) {
 				return failf(exitUsage, "Give names as in kerbpass apps, or --all.", "Which program is meant?")
 			}
-			a, err := c.apps(ctx, address)
+			a, err := c.apps(ctx, address, told)
 			if err != nil {
 				return err
 			}
@@ -74,9 +75,9 @@ func (c *cli) cmdApps(ctx context.Context) *cobra.Command {
 	}
 	cmd.AddCommand(
 		c.addJSON(&cobra.Command{Use: "list", Short: "Show every program and what it is set to", Args: cobra.NoArgs, RunE: list}),
-		edit("apply", "Send programs through Kerbpass", "every program that is here and has no proxy set",
+		edit("apply", "Send programs through Kerbpass", "every program that is here and has no proxy set", true,
 			func(s apps.State) bool { return s == apps.Unset || s == apps.Outdated }, (*apps.Apps).Apply),
-		edit("revert", "Take back what apply has set", "everything that apply has set",
+		edit("revert", "Take back what apply has set", "everything that apply has set", false,
 			func(s apps.State) bool { return s == apps.Applied || s == apps.Outdated || s == apps.Changed }, (*apps.Apps).Revert),
 		c.addJSON(&cobra.Command{Use: "cert [NAME]", Short: "Say how programs are told to trust a company's certificate authority", Args: cobra.MaximumNArgs(1),
 			Long: "Where the company's proxy re-signs https connections, programs must trust the company's certificate authority. This only says how;\nnothing is installed.",
@@ -89,20 +90,21 @@ func (c *cli) cmdApps(ctx context.Context) *cobra.Command {
 	return cmd
 }
 
-// apps are this user's programs, and where they reach Kerbpass.
-func (c *cli) apps(ctx context.Context, address string) (*apps.Apps, error) {
+// apps are this user's programs, and where they reach Kerbpass. Taking back works
+// without that: told is false, and no program is told the address.
+func (c *cli) apps(ctx context.Context, address string, told bool) (*apps.Apps, error) {
 	if address == "" {
 		addr, _, err := c.listenAddr(ctx)
-		if err != nil {
+		if err != nil && told {
 			return nil, err
 		}
-		address = addr
+		address = cmp.Or(addr, "127.0.0.1:5372")
 	}
 	ap, err := netip.ParseAddrPort(address)
 	if err == nil && ap.Addr().IsUnspecified() {
 		address = net.JoinHostPort(map[bool]string{true: "127.0.0.1", false: "::1"}[ap.Addr().Is4()], fmt.Sprint(ap.Port()))
 	}
-	if err == nil && ap.Port() == 0 {
+	if err == nil && ap.Port() == 0 && told {
 		return nil, failf(exitFailed, "Set a fixed port in listen.", "Kerbpass gets another port at each start, so programs cannot be told one.")
 	}
 	home, err := os.UserHomeDir()
